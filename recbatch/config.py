@@ -1,0 +1,270 @@
+"""SETTINGS: frozen, closed, explained. An unknown key is an error; every field says its unit and range.
+
+`load` reads `recbatch.toml` and lays overrides over it. Precedence (flag > environment > file > default) is the
+caller's: the environment is never read here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from recbatch.errors import ConfigError, InputMissing
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class Source(_Section):
+    """Where interactions, items and users come from."""
+
+    uri: str = "sample"
+    """`movielens/100k`, `files:DIR`, `recbole:DIR`, `sample`, `sample:users=…,titles=…,seed=…`."""
+    data_dir: str | None = None
+    """Prepared tensorflow-datasets directory; none: tensorflow-datasets' own default."""
+    time_unit: Literal["s", "ms", "us"] = "s"
+    """Unit of numeric timestamps."""
+    merge_by_title: bool | None = None
+    """Whether items of one title are one candidate; none: true for MovieLens, false elsewhere."""
+    max_quarantined_share: Share = 0.01
+    """More rejected rows than this share of a table stop the night (exit 65)."""
+
+
+class Data(_Section):
+    """From events to one night's dataset."""
+
+    min_rating: float | None = None
+    """Events rated below are no positives and are left out; none: every event counts."""
+
+
+class Judge(_Section):
+    """The slice of days on which tonight's model is judged before anyone sees it."""
+
+    users_wanted: Positive = 200
+    """The slice is the fewest days that hold this many users."""
+    max_days: Positive = 30
+    """… and at most this many days."""
+    users_needed: Positive = 50
+    """Fewer users than this cannot judge: the night is published as `not_judged`, with a warning."""
+    list_length: Positive = 100
+    """Ranks looked at when judging."""
+    metric: Literal["ndcg", "recall"] = "ndcg"
+    """What the gate compares."""
+    metric_k: Positive = 10
+    """Cut-off of the gate's metric."""
+    max_drop: Share = 0.0
+    """How far below a baseline the model may lie, as a share of the baseline, beyond what chance explains."""
+    bootstrap_samples: Positive = 1000
+    """Resamples behind every interval."""
+
+
+class Train(_Section):
+    """The two towers and when to train them."""
+
+    mode: Literal["auto", "always", "never"] = "auto"
+    """`auto` retrains when there is no model, it is too old, the vocabulary drifted or a setting changed."""
+    objective: Literal["next", "fill_in"] = "next"
+    """`next`: what a user does next, for nightly use; `fill_in`: what is missing from a history without order."""
+    max_model_age_days: Count = 7
+    """`auto` retrains a model whose newest training day is this old."""
+    max_vocabulary_drift: Share = 0.02
+    """`auto` retrains when more than this share of tonight's events are on titles the model does not know."""
+
+
+class Index(_Section):
+    """Top-k search."""
+
+    engine: Literal["auto", "exact", "brute", "ah", "tree"] = "auto"
+    """`auto` goes by the size of the catalogue."""
+    brute_below: Count = 20_000
+    """`auto`: ScaNN brute force for catalogues smaller than this (ScaNN's own guide)."""
+    ah_below: Count = 100_000
+    """`auto`: asymmetric hashing below this, tree + hashing above (ScaNN's own guide)."""
+    target_recall: Share = 0.99
+    """Least recall@k against exact search; below it the index is retuned, then replaced by exact search."""
+    certify_users: Positive = 2_000
+    """Users on whom the certificate is measured."""
+
+
+class Score(_Section):
+    """What every user gets."""
+
+    k: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Rows per user."""
+    buffer: Annotated[int, Field(ge=0, le=10_000)] = 20
+    """Further rows per user kept for the live view."""
+    similar: Annotated[int, Field(ge=0, le=1_000)] = 20
+    """Neighbours per item in `similar_items`; 0 leaves the table empty."""
+    keep_seen: bool = False
+    """Whether titles of the user's history may be recommended."""
+    users_per_shard: Positive = 100_000
+    """Users per Parquet file, the unit of work."""
+    users_per_batch: Positive = 1_024
+    """Users per matrix product."""
+    memory_budget: str = "4GiB"
+    """Peak memory of the scoring process: bytes, or a number with KiB, MiB or GiB."""
+
+
+class Popular(_Section):
+    """What unknown users get."""
+
+    half_life_days: Annotated[float, Field(gt=0)] = 30.0
+    """An event this old counts half."""
+    segments: tuple[str, ...] = ()
+    """User features that get a list of their own, e.g. `gender`."""
+    length: Positive = 500
+    """Rows per segment in the published table; at least k + buffer are kept."""
+
+
+class Audit(_Section):
+    """What stops a publication."""
+
+    extra_checks: str | None = None
+    """Folder of further `*.sql` checks."""
+
+
+class Config(_Section):
+    """Everything a night depends on besides its input, its date and its parent."""
+
+    seed: Count = 42
+    """Seed of every random choice."""
+    source: Source = Source()
+    dataset: Data = Data()
+    judge: Judge = Judge()
+    train: Train = Train()
+    index: Index = Index()
+    score: Score = Score()
+    popular: Popular = Popular()
+    audit: Audit = Audit()
+
+    @model_validator(mode="after")
+    def _lists_fit(self) -> Config:
+        if self.score.k + self.score.buffer > 32_767:
+            raise ValueError("score.k + score.buffer exceeds 32767, the largest rank")
+        return self
+
+    def digest(self, *sections: str) -> str:
+        """Hex sha256 over the named sections (all where none is named): equal settings, equal digest."""
+        values = self.model_dump(mode="json")
+        chosen = {name: values[name] for name in sections} if sections else values
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Config:
+    """Settings from a TOML file with overrides laid over it.
+
+    Args:
+        path: the file; none for defaults only.
+        overrides: dotted key → value, e.g. {"score.k": 50}. A value that is a string is read as TOML where it parses
+            as TOML ("50", "true", "[1, 2]"), as text otherwise.
+
+    Returns:
+        The frozen configuration.
+
+    Raises:
+        InputMissing: `path` does not exist.
+        ConfigError: not TOML, an unknown key, a wrong type or a value out of range; names file and key.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        if not path.is_file():
+            raise InputMissing(f"{path}: no such configuration file; write one with `recbatch config show > {path}`")
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}; correct that line") from error
+    for key, value in (overrides or {}).items():
+        _put(values, key, _parsed(value))
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from error
+
+
+def memory_bytes(text: str) -> int:
+    """Bytes in a size such as `4GiB`, `512MiB` or `1000000`.
+
+    Raises:
+        ConfigError: the text is not a positive size.
+    """
+    units = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+    number, unit = (text[:-3], units[text[-3:]]) if text[-3:] in units else (text, 1)
+    try:
+        size = int(float(number) * unit)
+    except (ValueError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise ConfigError(f"memory size {text!r}: expected a positive number with KiB, MiB or GiB, e.g. 4GiB")
+    return size
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as a commented TOML file that `load` reads back to an equal configuration."""
+    lines: list[str] = []
+    for name, field in Config.model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, _Section):
+            lines += ["", f"[{name}]  # {(type(value).__doc__ or '').splitlines()[0]}"]
+            for key, inner in type(value).model_fields.items():
+                lines.append(_toml_line(key, getattr(value, key), inner.description))
+        else:
+            lines.append(_toml_line(name, value, field.description))
+    return "\n".join(lines) + "\n"
+
+
+def _toml_line(key: str, value: Any, comment: str | None) -> str:
+    # JSON is TOML for the scalars and flat arrays used here; TOML has no null, so an unset key is shown commented out.
+    text = f"# {key} =" if value is None else f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    return f"{text}  # {' '.join((comment or '').split())}"
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {key}: {section} is a value, not a section; see `recbatch config show`")
+    values[last] = value
+
+
+def _parsed(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    where = f"{path}: " if path else ""
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, _keys(), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "see `recbatch config show` for every key"
+        return f"{where}unknown setting {key}; {hint}"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}setting {key or 'combination'}: {message}, got {first['input']!r:.80}; see `recbatch config show`"
+
+
+def _keys() -> list[str]:
+    keys: list[str] = []
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            keys += [name, *(f"{name}.{key}" for key in section.model_fields)]
+        else:
+            keys.append(name)
+    return keys

@@ -1,0 +1,294 @@
+"""MEMORY: what stages hand to each other. Frozen containers and two Protocols, no logic beyond shape.
+
+Orders that everything relies on:
+
+* users stand in the byte order of their ids (so tables sorted by `user_id` prune, and shards are id ranges);
+* items stand in the order (length of id, id): position order **is** the order that breaks ties;
+* the events of a user stand in time order, ties in input order.
+
+Ids are strings at the edges; inside, a user or an item is its int32 position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+Float32s = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+NO_TIME = np.iinfo(np.int64).min
+"""`Events.occurred_at` of an event without a time: before every date."""
+
+NO_ITEM = -1
+"""Padding in an array of item positions: no candidate was left. Never reaches a table."""
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(stage, done, total); must be cheap and must not raise."""
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """The progress callback that shows nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file that was read: name as given, sha256 of its bytes (hex), size in bytes, rows of data."""
+
+    name: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTables:
+    """What `sources.read` returns: three clean Arrow tables and an account of what was not clean.
+
+    `interactions` has the columns of `schemas.INTERACTIONS` in input order, ids not null and not empty, every `item_id`
+    present in `items`. `items` and `users` have unique ids; their extra columns pass through.
+    """
+
+    interactions: pa.Table
+    items: pa.Table
+    users: pa.Table
+    quarantine: pa.Table
+    """`schemas.QUARANTINE`: rejected rows, and repaired rows with what was repaired."""
+    inputs: tuple[InputFile, ...]
+    merge_by_title: bool
+    """What the source recommends where the config leaves it open (True for MovieLens)."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Rows read, repaired and rejected by reason, events cut because they lie on or after the run date."""
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Interactions in compressed sparse rows, one row per user of the dataset."""
+
+    offsets: Int64s
+    """Shape (users + 1,): events of user u are [offsets[u], offsets[u + 1])."""
+    items: Int32s
+    """Shape (events,): item positions."""
+    occurred_at: Int64s
+    """Shape (events,): microseconds since 1970 UTC, or NO_TIME."""
+    weights: Float32s
+    """Shape (events,): how much each event counts, 1 where the source says nothing."""
+    ratings: Float32s
+    """Shape (events,): explicit rating, NaN where there is none."""
+
+    @property
+    def num_users(self) -> int:
+        """Users of the dataset, those without events included."""
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> Int64s:
+        """Shape (users,): events per user."""
+        return np.diff(self.offsets)
+
+    def users_of_events(self) -> Int32s:
+        """Shape (events,): the user position of each event."""
+        return np.repeat(np.arange(self.num_users, dtype=np.int32), self.counts)
+
+    def where(self, keep: Bools) -> Events:
+        """The events where `keep` (shape (events,)) is true, users unchanged; self is not changed."""
+        kept_before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
+        return Events(
+            kept_before[self.offsets], self.items[keep], self.occurred_at[keep], self.weights[keep], self.ratings[keep]
+        )
+
+    def of_users(self, users: slice | Int32s | Int64s) -> Events:
+        """The events of some users, in the order asked for; the result's user i is users[i]."""
+        positions = np.arange(self.num_users)[users]
+        counts = self.counts[positions]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+        rows = np.repeat(self.offsets[positions], counts) + within
+        return Events(offsets, self.items[rows], self.occurred_at[rows], self.weights[rows], self.ratings[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One night's data: both vocabularies (position → id), their attributes, and every event before the run date."""
+
+    run_date: date
+    user_ids: pa.StringArray
+    """Unique, in byte order."""
+    item_ids: pa.StringArray
+    """Unique, in the order (length, text)."""
+    titles: pa.StringArray
+    """Title of each item position."""
+    items: pa.Table
+    """item_id, title, genres and whatever passed through, in position order."""
+    users: pa.Table
+    """user_id and features, in position order; features are null for users the source did not list."""
+    events: Events
+    has_times: bool
+    """False where no event carries a time: order within a user is then the input's and means nothing."""
+    fingerprint: str
+    """sha256 over the events before the run date, items and users, after every repair; hex."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was merged and cut while building, by reason."""
+
+    @property
+    def num_users(self) -> int:
+        """Users known by the run date."""
+        return len(self.user_ids)
+
+    @property
+    def num_items(self) -> int:
+        """Candidates."""
+        return len(self.item_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Events apart: what a judged model may see, and what it is judged on.
+
+    By time: train `< judge_from`, test in [judge_from, judge_until). Rows are conserved: train + test = all.
+    """
+
+    train: Events
+    test: Events
+    protocol: str
+    """`time:14d`, `random:0.2`, `per_user:0.8`: how the events were held out, as it stands in `metrics`."""
+    judge_from: datetime | None
+    judge_until: datetime | None
+
+    @property
+    def judged_users(self) -> Int64s:
+        """Positions of the users with at least one held-out event."""
+        return np.flatnonzero(self.test.counts)
+
+
+class Towers(Protocol):
+    """Trained weights for scoring, in NumPy: score(user, item) = query · candidate, all of it float32.
+
+    A query is `query_bias` plus the sum of the vectors of the history's events, so that every published score can be
+    traced to the titles it comes from. Nothing here depends on how users are batched: embedding one user alone or among
+    a million gives the same bits.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Length of a query and of a candidate, biases included."""
+
+    @property
+    def item_ids(self) -> pa.StringArray:
+        """The model's vocabulary; row i of `candidates` belongs to item_ids[i]."""
+
+    @property
+    def candidates(self) -> Float32s:
+        """Shape (vocabulary, dim)."""
+
+    @property
+    def query_bias(self) -> Float32s:
+        """Shape (dim,): the query of an empty history."""
+
+    def event_vectors(self, histories: Events) -> Float32s:
+        """Shape (events, dim): what each event adds to its user's query; `histories.items` index the vocabulary."""
+
+    def embed(self, histories: Events) -> Float32s:
+        """Shape (users, dim): queries; users with an empty history get `query_bias`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusions:
+    """Items that must not be returned, per query, in compressed sparse rows."""
+
+    offsets: Int64s
+    """Shape (queries + 1,)."""
+    items: Int32s
+    """Shape (n,): candidate positions, sorted and unique within a query."""
+
+
+class Index(Protocol):
+    """Top-k search over a fixed candidate matrix. The exact engine is the oracle of every test."""
+
+    @property
+    def engine(self) -> str:
+        """`exact`, `brute`, `ah` or `tree`."""
+
+    @property
+    def num_items(self) -> int:
+        """Rows of the candidate matrix."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether results equal those of the exact engine by construction."""
+
+    def search(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
+        """The k best candidates per query that are not excluded.
+
+        Args:
+            queries: shape (B, dim), finite.
+            k: how many per query.
+            exclude: per query, what must not come back.
+
+        Returns:
+            Positions (B, k) int32 and scores (B, k) float32, by score descending then position ascending; where fewer
+            than k are left, positions end in NO_ITEM and scores in -inf.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Tonight's recall of the index against exact search, on real queries with real exclusions."""
+
+    engine: str
+    k: int
+    users: int
+    recall: float
+    """Mean over users of |returned ∩ exact| / |exact|."""
+    ci_low: float
+    worst_percentile: float
+    """Recall of the user at the first percentile."""
+    score_loss: float
+    """Mean relative loss of the summed scores."""
+    target: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the mean recall reaches the target."""
+        return self.recall >= self.target
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """The outcome of one check; a row of `schemas.AUDITS`."""
+
+    check: str
+    severity: str
+    passed: bool
+    observed: str | None = None
+    expected: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measured figure; a row of `schemas.METRICS`."""
+
+    metric: str
+    k: int
+    segment: str
+    source: str
+    protocol: str
+    value: float
+    ci_low: float
+    ci_high: float
+    users: int
+
+
+Json = dict[str, Any]
+"""A JSON object as Python holds it."""
