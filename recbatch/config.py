@@ -79,7 +79,27 @@ class Train(_Section):
     max_model_age_days: Count = 7
     """`auto` retrains a model whose newest training day is this old."""
     max_vocabulary_drift: Share = 0.02
-    """`auto` retrains when more than this share of tonight's events are on titles the model does not know."""
+    """`auto` retrains when more than this share of the events since then are on titles the model does not know."""
+    embedding_dim: Annotated[int, Field(ge=2, le=512)] = 64
+    """Columns of each part of the towers."""
+    epochs: Positive = 150
+    """Passes over the users; a user gives one example per pass."""
+    max_steps: Positive = 3_000
+    """Gradient steps per part at most: with many users this ends training before `epochs` do."""
+    batch_size: Positive = 512
+    """Users per gradient step."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
+    """Of Adam."""
+    max_history: Positive = 500
+    """Events of a user, newest first, that a query looks at."""
+    half_life_events: Annotated[float, Field(gt=0)] = 20.0
+    """`next`: an event this many events before the last one counts half."""
+    targets_per_cut: Positive = 20
+    """`next`: events after the cut that count as answers."""
+    history_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    """`next`: share of a history hidden at random in every example."""
+    fill_in_hidden: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    """`fill_in`: share of a history hidden in every example; the hidden titles are the answers."""
 
 
 class Index(_Section):

@@ -1,0 +1,11 @@
+"""The model kit: towers in NumPy for scoring, the TensorFlow Recommenders model for training. No input or output.
+
+Importing this package loads no TensorFlow; `recbatch.model.two_tower` does.
+"""
+
+from recbatch.model.accuracy import acc_at_k
+from recbatch.model.events import known_events, vocabulary_positions
+from recbatch.model.towers import HistoryTowers, Part, concatenate
+from recbatch.model.weights import History
+
+__all__ = ["History", "HistoryTowers", "Part", "acc_at_k", "concatenate", "known_events", "vocabulary_positions"]

@@ -1,0 +1,25 @@
+"""Training: fits the towers, keeps them in the lake, and decides each night whether to train at all.
+
+Importing this package loads no TensorFlow; `fit` and `tutorial` do.
+"""
+
+from recbatch.train.decision import Decision, decide
+from recbatch.train.fitting import Fitted, fit
+from recbatch.train.shelf import JUDGED, SERVED, load, model_head, model_heads, model_key, save, train_digest
+from recbatch.train.tutorial import tutorial
+
+__all__ = [
+    "JUDGED",
+    "SERVED",
+    "Decision",
+    "Fitted",
+    "decide",
+    "fit",
+    "load",
+    "model_head",
+    "model_heads",
+    "model_key",
+    "save",
+    "train_digest",
+    "tutorial",
+]

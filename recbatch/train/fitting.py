@@ -1,0 +1,134 @@
+"""From events to trained towers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from recbatch import config
+from recbatch.contracts import NO_ITEM, Dataset, Events, Progress, no_progress
+from recbatch.errors import DataError
+from recbatch.model import HistoryTowers, Part, concatenate
+from recbatch.train.batches import batches, trainable_users
+from recbatch.train.recipes import Recipe, recipes
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Trained towers and how they came about."""
+
+    towers: HistoryTowers
+    objective: str
+    """`next` or `fill_in`: what was really trained; `next` without times falls back to `fill_in`."""
+    epochs: int
+    """Passes over the users that were made, by each part."""
+    steps: int
+    """Gradient steps, all parts together."""
+    losses: tuple[tuple[float, ...], ...]
+    """Per part and epoch: mean cross-entropy per user, in nats."""
+    seconds: float
+    settings: config.Train
+    seed: int
+
+
+def fit(
+    events: Events,
+    data: Dataset,
+    settings: config.Train,
+    seed: int,
+    *,
+    epochs: int | None = None,
+    progress: Progress = no_progress,
+) -> Fitted:
+    """Trains towers on some events of a dataset.
+
+    The vocabulary is every title with at least one of these events, in position order. The same events, settings, seed,
+    machine and number of threads give the same bits.
+
+    Args:
+        events: what the model may see; `items` index `data.item_ids`. Not changed.
+        data: the dataset they come from.
+        settings: hyper-parameters.
+        seed: of initial weights, order of users, cuts and dropout.
+        epochs: passes over the users instead of what the settings say: a refit repeats the passes of the judged model.
+        progress: called after every epoch as progress("train", done, total).
+
+    Returns:
+        The towers.
+
+    Raises:
+        DataError: there is not one event.
+    """
+    if not len(events.items):
+        raise DataError("no events to train on: widen the source, lower dataset.min_rating or choose a later run date")
+    started = time.monotonic()
+    present = np.unique(events.items)
+    rows = np.full(data.num_items, NO_ITEM, np.int32)
+    rows[present] = np.arange(len(present), dtype=np.int32)
+    encoded = replace(events, items=rows[events.items])
+    plan = recipes(settings, data.has_times)
+    passes = epochs or affordable_epochs(settings, encoded)
+    parts: list[Part] = []
+    losses: list[tuple[float, ...]] = []
+    for number, recipe in enumerate(plan):
+        part, curve = _train(
+            encoded,
+            len(present),
+            recipe,
+            batch_size=settings.batch_size,
+            passes=passes,
+            seed=seed + number,
+            told=_told(progress, number * passes, len(plan) * passes),
+        )
+        parts.append(part)
+        losses.append(curve)
+    towers = concatenate(data.item_ids.take(pa.array(present)), parts, [recipe.share for recipe in plan])
+    steps = len(plan) * passes * _steps_per_epoch(settings.batch_size, encoded)
+    seconds = time.monotonic() - started
+    return Fitted(towers, plan[0].objective, passes, steps, tuple(losses), seconds, settings, seed)
+
+
+def affordable_epochs(settings: config.Train, events: Events) -> int:
+    """Passes over the users that `epochs` and `max_steps` allow, one at least."""
+    return max(1, min(settings.epochs, settings.max_steps // _steps_per_epoch(settings.batch_size, events)))
+
+
+def _steps_per_epoch(batch_size: int, events: Events) -> int:
+    return -(-len(trainable_users(events)) // batch_size)
+
+
+def _told(progress: Progress, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress("train", before + done, total)
+
+
+def _train(
+    events: Events,
+    vocabulary: int,
+    recipe: Recipe,
+    *,
+    batch_size: int,
+    passes: int,
+    seed: int,
+    told: Callable[[int], None],
+) -> tuple[Part, tuple[float, ...]]:
+    from recbatch.model import two_tower  # loads TensorFlow
+
+    tf = two_tower.tf
+    tf.keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    model = two_tower.TwoTower(vocabulary, recipe.embedding_dim)
+    model.compile(optimizer=tf.keras.optimizers.Adam(recipe.learning_rate))
+    size = min(batch_size, len(trainable_users(events)))
+    examples = batches(events, recipe, size, np.random.default_rng(seed))
+    step = tf.function(model.train_step, reduce_retracing=True)
+    losses = []
+    for done in range(passes):
+        sums = [step(two_tower.tensors(next(examples)))["loss"] for _ in range(_steps_per_epoch(batch_size, events))]
+        losses.append(float(np.mean(sums)) / size)
+        told(done + 1)
+    tf.keras.backend.clear_session()
+    return two_tower.export(model, recipe.reading), tuple(losses)
