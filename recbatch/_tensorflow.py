@@ -1,6 +1,7 @@
 """The only door to TensorFlow, and to everything that drags it in. Imports happen on first call, never before.
 
-`TF_USE_LEGACY_KERAS` must stand before the first import of TensorFlow: TensorFlow Recommenders 0.7 is written for Keras 2.
+`TF_USE_LEGACY_KERAS` must stand before the first import of TensorFlow: TensorFlow Recommenders 0.7 is written for
+Keras 2.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class Events:
 
     def of_users(self, users: slice | Int32s | Int64s) -> Events:
         """The events of some users, in the order asked for; the result's user i is users[i]."""
-        positions = np.arange(self.num_users)[users]
+        positions = np.arange(*users.indices(self.num_users)) if isinstance(users, slice) else users
         counts = self.counts[positions]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
@@ -261,6 +261,40 @@ class Certificate:
     def passed(self) -> bool:
         """Whether the mean recall reaches the target."""
         return self.recall >= self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Popular:
+    """Every candidate by popularity, over all users and within each declared segment."""
+
+    segments: tuple[str, ...]
+    """`all` first, then `feature=value`."""
+    order: Int32s
+    """Shape (segments, items): item positions, most popular first, ties by position."""
+    scores: Float32s
+    """Shape (segments, items): recency-weighted count of events, in the order of `order`."""
+    segment_of_user: Int32s
+    """Shape (users,): the segment whose list a user without history gets; 0 where none was declared for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Ranked lists of a batch of users; rank r stands in column r - 1."""
+
+    users: Int32s
+    """Shape (B,): user positions."""
+    positions: Int32s
+    """Shape (B, length): item positions, NO_ITEM behind the last row of a short list."""
+    scores: Float32s
+    """Shape (B, length): -inf where there is no item."""
+    sources: npt.NDArray[np.int8]
+    """Shape (B, length): index into `schemas.SOURCES`."""
+    because: Int32s
+    """Shape (B, length): item position of the reason, NO_ITEM where there is none."""
+
+    def lengths(self, k: int) -> Int64s:
+        """Shape (B,): rows of each user among the first k ranks."""
+        return np.asarray((self.positions[:, :k] != NO_ITEM).sum(axis=1), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

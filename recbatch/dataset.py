@@ -1,0 +1,122 @@
+"""From clean tables to one night's dataset: merged titles, one vocabulary each for users and items, events as rows.
+
+This module owns the mapping from ids to positions; nobody else makes one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recbatch.config import Data
+from recbatch.contracts import NO_TIME, Dataset, Events, Int32s, SourceTables
+from recbatch.errors import DataError
+
+
+def build(tables: SourceTables, settings: Data, run_date: date, *, merge_by_title: bool | None = None) -> Dataset:
+    """Encodes a night's tables.
+
+    Args:
+        tables: clean input, events on or after the run date already cut.
+        settings: which events count.
+        run_date: the date D of the night.
+        merge_by_title: whether items of one title are one candidate; none: what the source recommends.
+
+    Returns:
+        The dataset, users in byte order, items in the order (length of id, id), events by user and time, ties in
+        input order. Inputs are not changed.
+
+    Raises:
+        DataError: nothing is left to recommend or to learn from.
+    """
+    counts: dict[str, int] = {}
+    interactions, items = tables.interactions, tables.items
+    if settings.min_rating is not None:
+        kept = interactions.filter(pc.greater_equal(interactions["rating"], settings.min_rating))
+        counts["below_min_rating"] = interactions.num_rows - kept.num_rows
+        interactions = kept
+    items, item_ids, item_of_event = _encode_items(
+        items, interactions, tables.merge_by_title if merge_by_title is None else merge_by_title, counts
+    )
+    if interactions.num_rows == 0 or len(item_ids) == 0:
+        raise DataError(
+            f"no event before {run_date} on any item is left of {tables.interactions.num_rows} read;"
+            " check --run-date and dataset.min_rating"
+        )
+    users, user_ids = _all_users(tables.users, interactions)
+    user_of_event = _positions(interactions["user_id"], user_ids)
+    events = _events(interactions, user_of_event, item_of_event, len(user_ids))
+    return Dataset(
+        run_date=run_date,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        titles=items["title"].combine_chunks(),
+        items=items,
+        users=users,
+        events=events,
+        has_times=bool((events.occurred_at != NO_TIME).any()),
+        fingerprint=_fingerprint(users, items, events),
+        counts=counts,
+    )
+
+
+def _positions(ids: pa.ChunkedArray, vocabulary: pa.StringArray) -> Int32s:
+    found = pc.index_in(ids, value_set=vocabulary)
+    return np.asarray(found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found, dtype=np.int32)
+
+
+def _encode_items(
+    items: pa.Table, interactions: pa.Table, merge: bool, counts: dict[str, int]
+) -> tuple[pa.Table, pa.StringArray, Int32s]:
+    """Items in position order, their ids, and the item position of each interaction."""
+    by_length = pa.table({"length": pc.utf8_length(items["item_id"]), "id": items["item_id"]})
+    items = items.take(pc.sort_indices(by_length, sort_keys=[("length", "ascending"), ("id", "ascending")]))
+    every_id = items["item_id"].combine_chunks()
+    event_rows = _positions(interactions["item_id"], every_id)
+    if not merge:
+        return items, every_id, event_rows
+    codes = np.asarray(pc.dictionary_encode(items["title"].combine_chunks()).indices)
+    # Rows stand in id order, so the first row of a title carries its smallest id.
+    _, first_row, title_of_row = np.unique(codes, return_index=True, return_inverse=True)
+    keep = np.sort(first_row)
+    counts["titles_merged"] = len(codes) - len(keep)
+    new_row = np.searchsorted(keep, first_row[title_of_row]).astype(np.int32)
+    items = items.take(pa.array(keep))
+    return items, items["item_id"].combine_chunks(), new_row[event_rows]
+
+
+def _all_users(listed: pa.Table, interactions: pa.Table) -> tuple[pa.Table, pa.StringArray]:
+    """Users of either table in byte order, and their features (null where the source did not list them)."""
+    active = pc.unique(interactions["user_id"])
+    known = listed["user_id"].combine_chunks().cast(pa.string())
+    user_ids = pc.unique(pa.concat_arrays([known, active.cast(pa.string())]))
+    user_ids = user_ids.take(pc.sort_indices(user_ids))
+    row_of_user = pc.index_in(user_ids, value_set=known)
+    features = listed.drop_columns(["user_id"])
+    columns = {name: features[name].combine_chunks().take(row_of_user) for name in features.column_names}
+    return pa.table({"user_id": user_ids, **columns}), user_ids
+
+
+def _events(interactions: pa.Table, users: Int32s, items: Int32s, num_users: int) -> Events:
+    times = np.asarray(pc.fill_null(interactions["occurred_at"].cast(pa.int64()), int(NO_TIME)), dtype=np.int64)
+    weights = np.asarray(pc.fill_null(interactions["weight"], 1.0), dtype=np.float32)
+    ratings = np.asarray(pc.fill_null(interactions["rating"], float("nan")), dtype=np.float32)
+    order = np.lexsort((times, users))  # stable: equal times keep their input order
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=num_users))]).astype(np.int64)
+    return Events(offsets, items[order], times[order], weights[order], ratings[order])
+
+
+def _fingerprint(users: pa.Table, items: pa.Table, events: Events) -> str:
+    digest = hashlib.sha256()
+    for table in (users, items):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
+            writer.write_table(table.replace_schema_metadata(None).combine_chunks())
+        digest.update(sink.getvalue())
+    for array in (events.offsets, events.items, events.occurred_at, events.weights, events.ratings):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

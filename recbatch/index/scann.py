@@ -1,0 +1,120 @@
+"""ScaNN through its own NumPy API: brute force, asymmetric hashing, tree + hashing + reordering.
+
+What ScaNN returns are finalists only: padding and excluded candidates are dropped, the rest is scored again. A query
+for which fewer are left than there should be is answered by the exact twin (padding can never reach a table).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recbatch import _tensorflow
+from recbatch.contracts import NO_ITEM, Exclusions, Float32s, Index, Int32s, Int64s
+from recbatch.index._finalists import is_excluded, rounding_bound, subset, top_k
+from recbatch.index.exact import ExactIndex
+
+_MARGIN = 16
+"""Finalists fetched beyond k, so that rounding inside ScaNN cannot push a true neighbour out."""
+_REORDER = 4
+"""Hashed candidates rescored by ScaNN, per finalist wanted, at effort 1."""
+_SEARCHED_SHARE = 0.05
+"""Leaves visited at effort 1."""
+_HASH_DIMENSIONS = 2
+_ANISOTROPY = 0.2  # both as in ScaNN's own examples for angular and dot-product data
+
+
+@dataclass(frozen=True, slots=True)
+class ScannIndex:
+    """A ScaNN searcher with its exact twin. See `contracts.Index`."""
+
+    candidates: Float32s
+    searcher: Any
+    engine: str
+    num_leaves: int
+    effort: int = 1
+    """Multiplies leaves searched and candidates reordered; doubled when the certificate fails."""
+
+    @classmethod
+    def build(cls, candidates: Float32s, engine: str) -> ScannIndex:
+        """Partitions and quantises the candidates.
+
+        Args:
+            candidates: shape (items, dim), at least 100 rows.
+            engine: `brute`, `ah` or `tree`.
+
+        Returns:
+            The index.
+        """
+        items = len(candidates)
+        leaves = int(np.sqrt(items)) if engine == "tree" else 0
+        builder = _tensorflow.scann().builder(candidates, 10, "dot_product")
+        if engine == "tree":
+            builder = builder.tree(
+                num_leaves=leaves, num_leaves_to_search=max(1, leaves // 20), training_sample_size=min(items, 250_000)
+            )
+        if engine == "brute":
+            builder = builder.score_brute_force()
+        else:
+            builder = builder.score_ah(_HASH_DIMENSIONS, anisotropic_quantization_threshold=_ANISOTROPY).reorder(100)
+        return cls(candidates, builder.build(), engine, leaves)
+
+    @property
+    def num_items(self) -> int:
+        """Rows of the candidate matrix."""
+        return len(self.candidates)
+
+    @property
+    def is_exact(self) -> bool:
+        """True for brute force: what rounding leaves open is settled by the exact twin."""
+        return self.engine == "brute"
+
+    def search(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
+        """The k best candidates that are not excluded; see `contracts.Index.search`.
+
+        Queries are bucketed by the number of their exclusions (powers of two), so that a heavy user does not make
+        everybody's search wider.
+        """
+        positions = np.full((len(queries), k), NO_ITEM, dtype=np.int32)
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        excluded = np.diff(exclude.offsets)
+        bucket = np.ceil(np.log2(np.maximum(excluded, 1))).astype(np.int64)
+        for level in np.unique(bucket):
+            rows = np.flatnonzero(bucket == level)
+            wanted = min(self.num_items, k + int(excluded[rows].max()) + _MARGIN)
+            positions[rows], scores[rows] = self._search_bucket(queries[rows], k, subset(exclude, rows), wanted)
+        return positions, scores
+
+    def _search_bucket(self, queries: Float32s, k: int, exclude: Exclusions, wanted: int) -> tuple[Int32s, Float32s]:
+        found, fetched = self._fetch(queries, wanted)
+        rows, columns = np.nonzero(np.isfinite(fetched))
+        items = found[rows, columns].astype(np.int32)
+        open_ = ~is_excluded(exclude, rows, items, self.num_items)
+        positions, scores, finalists = top_k(queries, self.candidates, rows[open_], items[open_], k)
+        left = self.num_items - np.diff(exclude.offsets)
+        doubtful = finalists < np.minimum(k, left)
+        if self.is_exact and wanted < self.num_items:
+            # The worst fetched score must lie clearly below the worst kept one, or an equal one may be missing.
+            slack = rounding_bound(queries, self.candidates)
+            doubtful |= np.nan_to_num(fetched, nan=np.inf).min(axis=1) >= scores[:, -1] - slack
+        redo = np.flatnonzero(doubtful)
+        if len(redo):
+            twin = ExactIndex(self.candidates)
+            positions[redo], scores[redo] = twin.search(queries[redo], k, subset(exclude, redo))
+        return positions, scores
+
+    def _fetch(self, queries: Float32s, wanted: int) -> tuple[Int64s, Float32s]:
+        reorder = min(self.num_items, wanted * _REORDER * self.effort)
+        leaves = min(self.num_leaves, max(1, int(self.num_leaves * _SEARCHED_SHARE * self.effort)))
+        options: dict[str, int] = {"final_num_neighbors": wanted}
+        if self.engine != "brute":
+            options["pre_reorder_num_neighbors"] = reorder
+        if self.engine == "tree":
+            options["leaves_to_search"] = leaves
+        found, fetched = self.searcher.search_batched_parallel(np.ascontiguousarray(queries), **options)
+        return found, fetched
+
+
+_TYPE_CHECK: type[Index] = ScannIndex

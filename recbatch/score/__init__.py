@@ -1,0 +1,19 @@
+"""Ranked lists for every user: the model's candidates first, popularity behind them, exactly k rows or a reason."""
+
+from recbatch.score.catalogue import Catalogue, exclusions
+from recbatch.score.lists import Ranker, to_table
+from recbatch.score.popular import by_popularity, popular_table
+from recbatch.score.similar import similar_items
+from recbatch.score.users import item_table, user_table
+
+__all__ = [
+    "Catalogue",
+    "Ranker",
+    "by_popularity",
+    "exclusions",
+    "item_table",
+    "popular_table",
+    "similar_items",
+    "to_table",
+    "user_table",
+]

@@ -1,0 +1,86 @@
+"""Tonight's candidates: where the model's vocabulary meets tonight's items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from recbatch.contracts import Dataset, Events, Exclusions, Float32s, Int32s, Towers
+from recbatch.errors import DataError
+
+_COLLAPSED = 1e-6
+"""Spread of all candidate embeddings, relative to their size, below which they count as one point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The candidates that the model knows and that tonight's catalogue still has, in position order."""
+
+    embeddings: Float32s
+    """Shape (candidates, dim)."""
+    positions: Int32s
+    """Shape (candidates,): item position of each candidate, ascending."""
+    candidate_of_item: Int32s
+    """Shape (items,): candidate of each item position, -1 where the model does not know it."""
+    row_of_item: Int32s
+    """Shape (items,): vocabulary row of each item position, -1 where the model does not know it."""
+
+    @classmethod
+    def of(cls, towers: Towers, data: Dataset) -> Catalogue:
+        """Matches a model with a dataset.
+
+        Raises:
+            DataError: embeddings are not finite or have collapsed to one point, or nothing matches.
+        """
+        _require_sound(towers.candidates)
+        found = pc.fill_null(pc.index_in(data.item_ids, value_set=towers.item_ids), -1)
+        row_of_item = np.asarray(found, dtype=np.int32)
+        positions = np.flatnonzero(row_of_item >= 0).astype(np.int32)
+        if len(positions) == 0:
+            raise DataError(
+                "the model knows none of tonight's items; check that the item ids are still the same,"
+                " or train anew with --train always"
+            )
+        candidate_of_item = np.full(data.num_items, -1, dtype=np.int32)
+        candidate_of_item[positions] = np.arange(len(positions), dtype=np.int32)
+        embeddings = np.ascontiguousarray(towers.candidates[row_of_item[positions]])
+        return cls(embeddings, positions, candidate_of_item, row_of_item)
+
+    def histories(self, events: Events) -> Events:
+        """The events on titles that the model knows, items as vocabulary rows."""
+        rows = self.row_of_item[events.items]
+        known = events.where(rows >= 0)
+        return Events(known.offsets, rows[rows >= 0], known.occurred_at, known.weights, known.ratings)
+
+
+def _require_sound(embeddings: Float32s) -> None:
+    if not np.isfinite(embeddings).all():
+        bad = int(np.flatnonzero(~np.isfinite(embeddings).all(axis=1))[0])
+        raise DataError(
+            f"candidate embedding {bad} of the model is not finite; train anew with --train always"
+            " and a lower train.learning_rate"
+        )
+    spread = float(np.abs(embeddings - embeddings.mean(axis=0)).max())
+    if len(embeddings) > 1 and spread <= _COLLAPSED * float(np.abs(embeddings).max()):
+        raise DataError("all candidate embeddings are equal: the model has collapsed; train anew with --train always")
+
+
+def exclusions(events: Events, columns: Int32s | None = None) -> Exclusions:
+    """The titles of each user's history, once each, sorted.
+
+    Args:
+        events: histories, items as positions.
+        columns: shape (items,): what each position is called in the result, -1 to leave it out; none: itself.
+
+    Returns:
+        One row per user of `events`.
+    """
+    items = events.items if columns is None else columns[events.items]
+    users = events.users_of_events().astype(np.int64)[items >= 0]
+    items = items[items >= 0]
+    width = int(items.max(initial=0)) + 1
+    keys = np.unique(users * width + items)
+    offsets = np.searchsorted(keys, np.arange(events.num_users + 1, dtype=np.int64) * width)
+    return Exclusions(offsets.astype(np.int64), (keys % width).astype(np.int32))

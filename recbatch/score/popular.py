@@ -1,0 +1,85 @@
+"""Recent popularity: what unknown users get, and what fills a list that the model cannot fill."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recbatch import schemas
+from recbatch.config import Popular as Settings
+from recbatch.contracts import NO_TIME, Dataset, Events, Float32s, Int32s, Popular
+from recbatch.errors import ConfigError
+
+_DAY_MICROSECONDS = 86_400_000_000
+
+
+def by_popularity(data: Dataset, events: Events, until: date, settings: Settings) -> Popular:
+    """Orders all candidates by their recency-weighted number of events.
+
+    An event counts its weight times 2 ** (-age / half_life_days); one without a time counts as if it were new, so that
+    a source without times is ordered by plain counts. Titles without events come last, by position.
+
+    Args:
+        data: vocabularies and user features.
+        events: what counts; all before `until`.
+        until: the age of an event is measured back from here.
+        settings: half-life, and the user features that get lists of their own.
+
+    Returns:
+        The overall order and one per segment. Within a segment ties are broken by overall popularity.
+
+    Raises:
+        ConfigError: a segment names a user feature that the source does not have.
+    """
+    now = int(np.datetime64(until, "us").astype(np.int64))
+    age_days = np.where(events.occurred_at == NO_TIME, 0, now - events.occurred_at) / _DAY_MICROSECONDS
+    counts = events.weights * 2.0 ** (-age_days / settings.half_life_days)
+    segments, segment_of_user = _segments(data, settings.segments)
+    overall = np.bincount(events.items, weights=counts, minlength=data.num_items)
+    order = np.lexsort((np.arange(data.num_items), -overall))
+    rows, scores = [order], [overall[order]]
+    segment_of_event = segment_of_user[events.users_of_events()]
+    for number in range(1, len(segments)):
+        mine = segment_of_event == number
+        own = np.bincount(events.items[mine], weights=counts[mine], minlength=data.num_items)
+        order = np.lexsort((np.arange(data.num_items), -overall, -own))
+        rows.append(order)
+        scores.append(own[order])
+    return Popular(segments, np.stack(rows).astype(np.int32), np.stack(scores).astype(np.float32), segment_of_user)
+
+
+def _segments(data: Dataset, features: tuple[str, ...]) -> tuple[tuple[str, ...], Int32s]:
+    """Names of all segments, and each user's: the last declared feature that is known of them."""
+    names, segment_of_user = ["all"], np.zeros(data.num_users, dtype=np.int32)
+    for feature in features:
+        if feature not in data.users.column_names or feature == "user_id":
+            known = ", ".join(data.users.column_names[1:]) or "none"
+            raise ConfigError(f"popular.segments: no user feature {feature!r} in this source; it has: {known}")
+        values = data.users[feature].combine_chunks().cast(pa.string())
+        distinct = pc.unique(values.drop_null()).sort()
+        code = np.asarray(pc.fill_null(pc.index_in(values, value_set=distinct), -1), dtype=np.int32)
+        segment_of_user = np.where(code >= 0, code + len(names), segment_of_user).astype(np.int32)
+        names += [f"{feature}={value}" for value in distinct.to_pylist()]
+    return tuple(names), segment_of_user
+
+
+def popular_table(popular: Popular, data: Dataset, length: int) -> pa.Table:
+    """The table `popular`: the first `length` candidates of every segment."""
+    length = min(length, data.num_items)
+    by_name = sorted(range(len(popular.segments)), key=lambda number: popular.segments[number])
+    positions = pa.array(popular.order[by_name, :length].ravel())
+    scores: Float32s = popular.scores[by_name, :length].ravel()
+    names = pa.array([popular.segments[number] for number in by_name])
+    return pa.table(
+        {
+            "segment": names.take(pa.array(np.repeat(np.arange(len(names)), length))),
+            "rank": pa.array(np.tile(np.arange(1, length + 1, dtype=np.int16), len(names))),
+            "item_id": data.item_ids.take(positions),
+            "title": data.titles.take(positions),
+            "score": pa.array(scores),
+        },
+        schema=schemas.arrow(schemas.POPULAR),
+    )

@@ -1,0 +1,45 @@
+"""Items like an item: nearest candidates by cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from recbatch import schemas
+from recbatch.contracts import NO_ITEM, Dataset, Exclusions, Float32s, Index
+from recbatch.score.catalogue import Catalogue
+
+
+def similar_items(catalogue: Catalogue, data: Dataset, count: int, build: Callable[[Float32s], Index]) -> pa.Table:
+    """The table `similar_items`: for every candidate its nearest others.
+
+    Args:
+        catalogue: tonight's candidates.
+        data: names the positions.
+        count: neighbours per item.
+        build: makes an index over unit vectors.
+
+    Returns:
+        Rows sorted by item id as text and rank; an item alone in its catalogue has none.
+    """
+    lengths = np.linalg.norm(catalogue.embeddings, axis=1, keepdims=True)
+    unit = (catalogue.embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+    everyone = np.arange(len(unit) + 1, dtype=np.int64)
+    itself = Exclusions(everyone, everyone[:-1].astype(np.int32))
+    wanted = min(count, len(unit) - 1)
+    found, scores = build(unit).search(unit, wanted, itself) if wanted > 0 else (np.empty((len(unit), 0)), None)
+    row, column = np.nonzero(found != NO_ITEM)
+    neighbours = pa.array(catalogue.positions[found[row, column]] if len(row) else np.empty(0, dtype=np.int32))
+    table = pa.table(
+        {
+            "item_id": data.item_ids.take(pa.array(catalogue.positions[row])),
+            "rank": pa.array((column + 1).astype(np.int16)),
+            "similar_item_id": data.item_ids.take(neighbours),
+            "similar_title": data.titles.take(neighbours),
+            "score": pa.array(scores[row, column] if scores is not None else np.empty(0, dtype=np.float32)),
+        },
+        schema=schemas.arrow(schemas.SIMILAR_ITEMS),
+    )
+    return table.sort_by([("item_id", "ascending"), ("rank", "ascending")])

@@ -1,0 +1,87 @@
+"""The tables `users` and `items`: who was known, what they got, and why some got less."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from recbatch import schemas
+from recbatch.contracts import NO_TIME, Bools, Dataset, Events, Int64s
+
+
+def user_table(data: Dataset, *, known: Int64s, trained_before: int | None, recommended: Int64s, k: int) -> pa.Table:
+    """The table `users`.
+
+    Args:
+        data: vocabularies, features and histories.
+        known: shape (users,): events on titles that the served model knows.
+        trained_before: microseconds since 1970: the model has seen events before; none: there is no model.
+        recommended: shape (users,): rows among the first k ranks.
+        k: rows promised.
+
+    Returns:
+        One row per user in byte order of the id, features behind the contract's columns.
+    """
+    first, last = _first_and_last(data.events, data.events.offsets)
+    hot = (known > 0) & (first < (trained_before if trained_before is not None else NO_TIME))
+    if not data.has_times:
+        hot = known > 0
+    status = np.where(hot, 0, np.where(known > 0, 1, 2))
+    short = recommended < k
+    columns = {
+        "user_id": data.user_ids,
+        "interactions": pa.array(data.events.counts),
+        "first_at": _timestamps(first),
+        "last_at": _timestamps(last),
+        "status": pa.array(schemas.STATUSES).take(pa.array(status)),
+        "recommended": pa.array(recommended.astype(np.int32)),
+        "shortfall_reason": pa.array(np.where(short, "catalogue_exhausted", ""), mask=~short),
+    }
+    return _with_extras(pa.table(columns, schema=schemas.arrow(schemas.USERS)), data.users)
+
+
+def item_table(data: Dataset, in_vocabulary: Bools) -> pa.Table:
+    """The table `items`, sorted by item id as text; what passed through stands behind the contract's columns."""
+    order = np.argsort(data.events.items, kind="stable")
+    counts = np.bincount(data.events.items, minlength=data.num_items).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    times = data.events.occurred_at[order]
+    first, last = np.full(data.num_items, NO_TIME), np.full(data.num_items, NO_TIME)
+    some = counts > 0
+    first[some] = np.minimum.reduceat(times, offsets[:-1][some])
+    last[some] = np.maximum.reduceat(times, offsets[:-1][some])
+    genres = (
+        data.items["genres"] if "genres" in data.items.column_names else pa.nulls(data.num_items, pa.list_(pa.string()))
+    )
+    columns = {
+        "item_id": data.item_ids,
+        "title": data.titles,
+        "genres": genres,
+        "interactions": pa.array(counts),
+        "first_at": _timestamps(first),
+        "last_at": _timestamps(last),
+        "in_vocabulary": pa.array(in_vocabulary),
+    }
+    table = _with_extras(pa.table(columns, schema=schemas.arrow(schemas.ITEMS)), data.items)
+    return table.sort_by("item_id")
+
+
+def _with_extras(table: pa.Table, source: pa.Table) -> pa.Table:
+    for name in source.column_names:
+        if name not in table.column_names:
+            table = table.append_column(name, source[name])
+    return table
+
+
+def _first_and_last(events: Events, offsets: Int64s) -> tuple[Int64s, Int64s]:
+    """Time of each user's first and last event, NO_TIME where there is none; events stand in time order."""
+    first = np.full(events.num_users, NO_TIME)
+    last = np.full(events.num_users, NO_TIME)
+    some = events.counts > 0
+    first[some] = events.occurred_at[offsets[:-1][some]]
+    last[some] = events.occurred_at[offsets[1:][some] - 1]
+    return first, last
+
+
+def _timestamps(microseconds: Int64s) -> pa.Array:
+    return pa.array(microseconds, mask=microseconds == NO_TIME).cast(pa.timestamp("us"))

@@ -1,0 +1,70 @@
+"""Which events a judged model may learn from, and which it is judged on. Rows are conserved, inputs unchanged."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import numpy as np
+
+from recbatch.config import Judge
+from recbatch.contracts import NO_TIME, Dataset, Events, Split
+
+_DAY_MICROSECONDS = 86_400_000_000
+
+
+def microseconds(day: date) -> int:
+    """Microseconds from 1970 to the first instant of a day, UTC."""
+    return int(datetime.combine(day, time(), UTC).timestamp()) * 1_000_000
+
+
+def by_time(data: Dataset, settings: Judge, *, not_before: date | None = None) -> Split:
+    """Holds out the latest days: train `< D - h`, test in [D - h, D).
+
+    h is the fewest days that hold `settings.users_wanted` users, at most `settings.max_days`. Where no event has a
+    time, a fifth of the events is held out at random instead (`at_random`).
+
+    Args:
+        data: the night's dataset; D is its run date.
+        settings: how many users and days.
+        not_before: the parent's D - h: the boundary never moves backwards, so that no judged model is judged on what
+            it has seen.
+
+    Returns:
+        The split; its protocol is `time:<h>d`.
+    """
+    if not data.has_times:
+        return at_random(data.events, share=0.2, seed=0)
+    events, run_date = data.events, data.run_date
+    active = np.flatnonzero(events.counts)
+    last_event = events.occurred_at[events.offsets[active + 1] - 1]
+    age = (microseconds(run_date) - 1 - last_event[last_event != NO_TIME]) // _DAY_MICROSECONDS
+    age = np.sort(age[age < settings.max_days])
+    wanted = settings.users_wanted
+    days = int(age[wanted - 1]) + 1 if len(age) >= wanted else settings.max_days
+    boundary = run_date - timedelta(days=days)
+    if not_before is not None and boundary < not_before < run_date:
+        boundary = not_before
+    train = events.occurred_at < microseconds(boundary)
+    return Split(
+        train=events.where(train),
+        test=events.where(~train),
+        protocol=f"time:{(run_date - boundary).days}d",
+        judge_from=datetime.combine(boundary, time()),
+        judge_until=datetime.combine(run_date, time()),
+    )
+
+
+def at_random(events: Events, *, share: float, seed: int) -> Split:
+    """Holds out a random share of all events (protocol R): the number held out is exactly floor(share * events)."""
+    total = len(events.items)
+    train = np.ones(total, dtype=np.bool_)
+    train[np.random.default_rng(seed).permutation(total)[: int(share * total)]] = False
+    return Split(events.where(train), events.where(~train), f"random:{share:g}", None, None)
+
+
+def per_user(events: Events, *, share: float) -> Split:
+    """The first round(share * n) events of each user train, the rest is held out (protocol U)."""
+    kept = np.rint(share * events.counts).astype(np.int64)
+    position = np.arange(len(events.items)) - np.repeat(events.offsets[:-1], events.counts)
+    train = position < np.repeat(kept, events.counts)
+    return Split(events.where(train), events.where(~train), f"per_user:{share:g}", None, None)

@@ -1,0 +1,292 @@
+"""The lake on disk: its paths, files that appear whole, sealed folders, and the lock.
+
+    LAKE/catalog.duckdb        the commit point
+    LAKE/latest.json           the same for readers without DuckDB
+    LAKE/runs/<run_id>/        immutable, sealed
+    LAKE/blocked/<run_id>/     what an audit or the gate stopped
+    LAKE/models/<model_id>/    immutable, sealed
+    LAKE/_staging/  LAKE/_lock
+
+A *sealed* folder holds `manifest.json`: every file below it with size and sha256, and a checksum of the manifest
+itself. Nothing is read from a sealed folder, least of all a model, before its bytes have met the manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from recbatch.contracts import Json
+from recbatch.errors import InputMissing, LockHeld, StorageFailed, UsageError
+
+FILE_MODE = 0o640
+"""Readers of the group may read, nobody else."""
+FOLDER_MODE = 0o750
+MANIFEST = "manifest.json"
+_CHUNK_BYTES = 1 << 20
+_RUN_ID = re.compile(r"(\d{4}-\d{2}-\d{2})\.([1-9]\d{0,8})")
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """A lake's paths. Making one touches nothing; `create` makes the folders."""
+
+    root: Path
+
+    @property
+    def catalog(self) -> Path:
+        """The DuckDB file whose replacement is the commit."""
+        return self.root / "catalog.duckdb"
+
+    @property
+    def latest(self) -> Path:
+        """The JSON that names the live run's files."""
+        return self.root / "latest.json"
+
+    @property
+    def runs(self) -> Path:
+        """Published runs."""
+        return self.root / "runs"
+
+    @property
+    def blocked(self) -> Path:
+        """Runs that were stopped before a reader could see them."""
+        return self.root / "blocked"
+
+    @property
+    def models(self) -> Path:
+        """Trained models."""
+        return self.root / "models"
+
+    @property
+    def staging(self) -> Path:
+        """Work in progress; empty after any finished command."""
+        return self.root / "_staging"
+
+    def run(self, run_id: str) -> Path:
+        """The folder of a published run; refuses text that is no run id."""
+        return self.runs / checked_run_id(run_id)
+
+    def create(self) -> None:
+        """Makes the folders that are missing.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        for folder in (self.root, self.runs, self.blocked, self.models, self.staging):
+            make_folder(folder)
+
+    def require(self) -> None:
+        """Checks that there is something to read.
+
+        Raises:
+            InputMissing: no lake here, or nothing published in it yet.
+        """
+        if not self.catalog.is_file():
+            raise InputMissing(f"{self.root}: no published run here; run `recbatch nightly --lake {self.root}` first")
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and its parents with the lake's mode, whatever the umask."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(FOLDER_MODE)
+
+
+def checked_run_id(text: str) -> str:
+    """The text, if it is a run id.
+
+    Raises:
+        UsageError: it is not of the form YYYY-MM-DD.N.
+    """
+    if not _RUN_ID.fullmatch(text):
+        raise UsageError(f"{text!r} is no run id: expected YYYY-MM-DD.N, e.g. 1998-04-23.1; `recbatch runs` lists them")
+    return text
+
+
+def run_key(run_id: str) -> tuple[date, int]:
+    """(run date, number) of a run id: the order of runs in time."""
+    day, number = checked_run_id(run_id).rsplit(".", 1)
+    return date.fromisoformat(day), int(number)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fsync_path(path: Path) -> None:
+    """Forces a file's bytes, or a folder's entries, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file so that it appears whole or not at all: temporary file, fsync, replace, fsync of the folder.
+
+    Raises:
+        OSError: the file system refuses; nothing is left behind and an existing file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        with temporary.open("wb") as file:
+            os.fchmod(file.fileno(), FILE_MODE)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
+
+
+def canonical(value: Json) -> bytes:
+    """JSON bytes of which there is exactly one per value."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def write_checked_json(path: Path, value: Json) -> Json:
+    """Writes an object with a `checksum` of its other keys; returns what was written."""
+    body = {key: inner for key, inner in value.items() if key != "checksum"}
+    whole = body | {"checksum": hashlib.sha256(canonical(body)).hexdigest()}
+    text = json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, text.encode() + b"\n")
+    return whole
+
+
+def read_checked_json(path: Path) -> Json:
+    """Reads what `write_checked_json` wrote.
+
+    Raises:
+        InputMissing: no such file.
+        StorageFailed: not ours, or a bit has changed.
+    """
+    try:
+        whole = json.loads(path.read_bytes())
+        body = {key: inner for key, inner in whole.items() if key != "checksum"}
+        sound = hashlib.sha256(canonical(body)).hexdigest() == whole.get("checksum")
+    except FileNotFoundError as error:
+        raise InputMissing(f"{path}: no such file; run `recbatch verify`") from error
+    except (ValueError, AttributeError) as error:
+        raise StorageFailed(f"{path}: not readable as JSON ({error}); restore it or run `recbatch nightly`") from error
+    if not sound:
+        raise StorageFailed(f"{path}: its checksum does not match its content; restore it or run `recbatch nightly`")
+    return dict(whole)
+
+
+def describe_files(folder: Path) -> dict[str, Json]:
+    """Relative path → {sha256, bytes} of every file below a folder, the manifest left out, in path order."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    return {str(p.relative_to(folder)): {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in files}
+
+
+def seal(folder: Path, head: Json) -> Json:
+    """Writes the manifest of a finished folder and forces all of it to disk.
+
+    Args:
+        folder: holds the finished files; modes are set to the lake's.
+        head: what the manifest says besides its `files`.
+
+    Returns:
+        The manifest.
+    """
+    for path in sorted(folder.rglob("*")):
+        path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
+        fsync_path(path)
+    manifest = write_checked_json(folder / MANIFEST, head | {"files": describe_files(folder)})
+    fsync_path(folder)
+    return manifest
+
+
+def faults(folder: Path) -> list[str]:
+    """Every way in which a sealed folder differs from its manifest, one line each; empty where it is sound."""
+    try:
+        manifest = read_checked_json(folder / MANIFEST)
+    except (InputMissing, StorageFailed) as error:
+        return [str(error)]
+    found = []
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            found.append(f"{path}: missing, {expected['bytes']} bytes expected")
+        elif sha256_file(path) != expected["sha256"]:
+            found.append(f"{path}: sha256 differs from the manifest")
+    known = set(manifest["files"])
+    found += [f"{folder / name}: not in the manifest" for name in describe_files(folder) if name not in known]
+    return found
+
+
+def unseal(folder: Path) -> Json:
+    """The manifest of a sealed folder, after every file has met it.
+
+    Raises:
+        InputMissing: there is no such folder.
+        StorageFailed: a file is missing, foreign or changed.
+    """
+    if not folder.is_dir():
+        raise InputMissing(f"{folder}: no such folder; `recbatch runs` and `recbatch status` list what there is")
+    found = faults(folder)
+    if found:
+        raise StorageFailed(f"{found[0]}; restore it from a backup or let the next night make a new one")
+    return read_checked_json(folder / MANIFEST)
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Renames a finished folder to its place and forces both parents to disk.
+
+    Raises:
+        OSError: the target exists and is not empty, or the file system refuses.
+    """
+    source.rename(target)
+    fsync_path(target.parent)
+    fsync_path(source.parent)
+
+
+def empty_folder(folder: Path) -> None:
+    """Deletes everything below a folder, the folder itself stays."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def locked(lake: Lake) -> Iterator[None]:
+    """Holds the lake for writing; the kernel frees it when the process ends, however it ends.
+
+    Raises:
+        LockHeld: another process holds it (exit 75).
+    """
+    lake.create()
+    handle = os.open(lake.root / "_lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(handle, 20, 0).decode(errors="replace").strip() or "unknown"
+            raise LockHeld(
+                f"{lake.root}: another run holds the lock (process {holder}); wait for it to end, then run again"
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,62 @@
+"""The exact twin decides: ScaNN's brute force equals it, ScaNN's approximations are held by their certificate."""
+
+import numpy as np
+import pytest
+
+from recbatch.config import Index as Settings
+from recbatch.contracts import NO_ITEM, Exclusions
+from recbatch.index import ExactIndex, ScannIndex, build_certified
+
+from ..unit.test_index import random_exclusions
+
+
+def clustered(generator, items, dim=16, clusters=40):
+    centres = generator.normal(size=(clusters, dim))
+    return (centres[generator.integers(clusters, size=items)] + generator.normal(scale=0.4, size=(items, dim))).astype(np.float32)
+
+
+def test_brute_force_equals_exact_search_in_every_bit_ties_and_heavy_users_included():
+    generator = np.random.default_rng(0)
+    candidates = clustered(generator, 900)
+    candidates[100:400] = candidates[0]  # 301 equal candidates: any cut runs through a tie
+    queries = np.concatenate([generator.normal(size=(60, 16)), candidates[:4]]).astype(np.float32)
+    exclude = random_exclusions(generator, 64, 900, 899)
+    for k in (5, 100, 900):
+        exact = ExactIndex(candidates).search(queries, k, exclude)
+        brute = ScannIndex.build(candidates, "brute").search(queries, k, exclude)
+        np.testing.assert_array_equal(brute[0], exact[0])
+        np.testing.assert_array_equal(brute[1], exact[1])
+
+
+@pytest.mark.parametrize("engine", ["ah", "tree"])
+def test_approximate_search_never_pads_never_returns_what_is_excluded_and_is_certified(engine):
+    generator = np.random.default_rng(1)
+    candidates = clustered(generator, 4000)
+    queries = generator.normal(size=(200, 16)).astype(np.float32)
+    exclude = random_exclusions(generator, 200, 4000, 3950)
+    index, certificate, decisions = build_certified(
+        candidates, Settings(engine=engine, target_recall=0.97), queries=queries, exclude=exclude, k=100
+    )
+    assert certificate.recall >= 0.97, decisions
+    found, scores = index.search(queries, 100, exclude)
+    left = 4000 - np.diff(exclude.offsets)
+    assert ((found != NO_ITEM).sum(axis=1) == np.minimum(left, 100)).all()
+    assert np.isfinite(scores[found != NO_ITEM]).all()
+    for row in range(200):
+        mine = found[row][found[row] != NO_ITEM]
+        assert len(np.unique(mine)) == len(mine)
+        assert not np.isin(mine, exclude.items[exclude.offsets[row] : exclude.offsets[row + 1]]).any()
+
+
+def test_an_index_that_cannot_reach_its_target_is_replaced_by_exact_search():
+    generator = np.random.default_rng(2)
+    candidates = generator.normal(size=(3000, 16)).astype(np.float32)
+    queries = generator.normal(size=(50, 16)).astype(np.float32)
+    nothing = Exclusions(np.zeros(51, dtype=np.int64), np.empty(0, dtype=np.int32))
+    index, certificate, decisions = build_certified(
+        candidates, Settings(engine="ah", target_recall=1.0), queries=queries, exclude=nothing, k=100
+    )
+    assert certificate.recall == 1.0
+    if index.engine == "exact":
+        assert "exact search takes over" in decisions[-1]
+    assert "search effort doubled" in decisions[1]

@@ -1,0 +1,118 @@
+"""Laws of exact search: it equals sorting everything, however users are batched."""
+
+import numpy as np
+import pytest
+
+from recbatch.config import Index as Settings
+from recbatch.contracts import NO_ITEM, Exclusions
+from recbatch.index import ExactIndex, certify, engine_for, sample_users
+
+
+def random_exclusions(generator, queries, items, most):
+    rows = [
+        np.sort(generator.choice(items, size=generator.integers(0, most + 1), replace=False)) for _ in range(queries)
+    ]
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    return Exclusions(offsets, np.concatenate([*rows, np.empty(0)]).astype(np.int32))
+
+
+def by_sorting_everything(queries, candidates, k, exclude):
+    """The definition, one user at a time: every score, excluded ones out, sorted by score then position."""
+    expected = np.full((len(queries), k), NO_ITEM)
+    for row, query in enumerate(queries):
+        scores = np.einsum("ij,ij->i", np.broadcast_to(query, candidates.shape), candidates)
+        allowed = np.setdiff1d(
+            np.arange(len(candidates)), exclude.items[exclude.offsets[row] : exclude.offsets[row + 1]]
+        )
+        best = allowed[np.lexsort((allowed, -scores[allowed]))][:k]
+        expected[row, : len(best)] = best
+    return expected
+
+
+@pytest.mark.parametrize("items", [1, 5, 16, 17, 333, 2000])
+@pytest.mark.parametrize("k", [1, 7, 100])
+def test_exact_search_equals_sorting_everything(items, k):
+    generator = np.random.default_rng(items * 1000 + k)
+    candidates = generator.normal(size=(items, 9)).astype(np.float32)
+    queries = generator.normal(size=(40, 9)).astype(np.float32)
+    exclude = random_exclusions(generator, 40, items, min(items, 50))
+    found, scores = ExactIndex(candidates).search(queries, k, exclude)
+    np.testing.assert_array_equal(found, by_sorting_everything(queries, candidates, k, exclude))
+    assert (np.isneginf(scores) == (found == NO_ITEM)).all()
+    assert (scores[:, :-1] >= scores[:, 1:]).all()
+
+
+def test_ties_are_broken_by_position():
+    generator = np.random.default_rng(0)
+    candidates = np.repeat(generator.normal(size=(20, 6)), 30, axis=0).astype(np.float32)
+    queries = generator.normal(size=(8, 6)).astype(np.float32)
+    nothing = Exclusions(np.zeros(9, dtype=np.int64), np.empty(0, dtype=np.int32))
+    found, _ = ExactIndex(candidates).search(queries, 50, nothing)
+    np.testing.assert_array_equal(found, by_sorting_everything(queries, candidates, 50, nothing))
+    assert (np.diff(found[:, :30], axis=1) == 1).all()
+
+
+def test_one_batch_and_many_agree_in_every_bit():
+    generator = np.random.default_rng(1)
+    candidates = generator.normal(size=(700, 33)).astype(np.float32)
+    queries = generator.normal(size=(257, 33)).astype(np.float32)
+    exclude = random_exclusions(generator, 257, 700, 20)
+    index = ExactIndex(candidates)
+    whole = index.search(queries, 20, exclude)
+    for row in range(257):
+        part = slice(exclude.offsets[row], exclude.offsets[row + 1])
+        own = Exclusions(np.array([0, part.stop - part.start]), exclude.items[part])
+        alone = index.search(queries[row : row + 1], 20, own)
+        np.testing.assert_array_equal(alone[0][0], whole[0][row])
+        np.testing.assert_array_equal(alone[1][0], whole[1][row])
+
+
+def test_a_user_who_has_seen_everything_gets_padding_only():
+    candidates = np.eye(4, dtype=np.float32)
+    everything = Exclusions(np.array([0, 4]), np.arange(4, dtype=np.int32))
+    found, scores = ExactIndex(candidates).search(np.ones((1, 4), dtype=np.float32), 3, everything)
+    assert found.tolist() == [[NO_ITEM] * 3]
+    assert np.isneginf(scores).all()
+
+
+def test_the_certificate_sees_what_is_missing():
+    class Forgetful(ExactIndex):
+        """Loses the best candidate of every user."""
+
+        def search(self, queries, k, exclude):
+            positions, scores = ExactIndex(self.candidates).search(queries, k + 1, exclude)
+            return positions[:, 1:], scores[:, 1:]
+
+    generator = np.random.default_rng(2)
+    candidates = generator.normal(size=(100, 4)).astype(np.float32)
+    queries = generator.normal(size=(30, 4)).astype(np.float32)
+    nothing = Exclusions(np.zeros(31, dtype=np.int64), np.empty(0, dtype=np.int32))
+    twin = ExactIndex(candidates)
+    sound = certify(twin, twin, queries, nothing, k=10, target=0.99)
+    assert (sound.recall, sound.score_loss, sound.passed) == (1.0, 0.0, True)
+    poor = certify(Forgetful(candidates), twin, queries, nothing, k=10, target=0.99)
+    assert poor.recall == pytest.approx(9 / 10)
+    assert poor.score_loss > 0
+    assert not poor.passed
+
+
+def test_auto_goes_by_the_size_of_the_catalogue():
+    settings = Settings()
+    assert [engine_for(n, settings) for n in (10, 19_999, 20_000, 99_999, 100_000)] == [
+        "brute",
+        "brute",
+        "ah",
+        "ah",
+        "tree",
+    ]
+    assert engine_for(10, Settings(engine="exact")) == "exact"
+
+
+def test_the_certified_sample_holds_the_heaviest_user_and_no_empty_one():
+    lengths = np.random.default_rng(3).geometric(0.1, size=5000) - 1
+    lengths[4321] = 10_000
+    sample = sample_users(lengths, 500, seed=0)
+    assert 4321 in sample
+    assert (lengths[sample] > 0).all()
+    assert len(np.unique(sample)) == len(sample)
+    assert 490 <= len(sample) <= 501
