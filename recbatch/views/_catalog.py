@@ -1,0 +1,135 @@
+"""LAKE/catalog.duckdb, the commit point: built aside, forced to disk, put in place by one rename."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+
+from recbatch import schemas
+from recbatch.errors import StorageFailed, UsageError
+from recbatch.store import FILE_MODE, MANIFEST, Lake, fsync_path, read_checked_json
+from recbatch.views import _surface
+from recbatch.views._quoting import absolute, quote_literal
+from recbatch.views._render import Renderer, Run
+
+STORAGE_VERSION = "v1.0.0"
+"""Opens in DuckDB 1.4 to 2.x; what 2.0 writes by default does not open in 1.4."""
+
+
+def write_catalog(lake: Lake, run_ids: Sequence[str]) -> None:
+    """Replaces the catalog by one over exactly these runs; this is the commit.
+
+    Readers with an open connection keep what they have. The content is a function of the lake's path, the run ids and
+    the runs' manifests.
+
+    Args:
+        lake: its folders exist; the caller holds its lock.
+        run_ids: the live runs, at least one, in any order.
+
+    Raises:
+        UsageError: no run, a run twice, or an impossible lake path.
+        InputMissing: a run has no manifest.
+        StorageFailed: a manifest or a Parquet file is unreadable, or the disk is full; the old catalog stays.
+        OSError: the file system refuses; the old catalog stays.
+    """
+    if not run_ids:
+        raise UsageError("a catalog needs at least one run; run `recbatch nightly` instead")
+    if len(set(run_ids)) < len(run_ids):
+        raise UsageError(f"a run stands twice among {', '.join(run_ids)}; name each once")
+    root = quote_literal(absolute(lake.root))
+    renderer = Renderer([_run(lake, run_id) for run_id in run_ids], f"coalesce(getvariable('recbatch_root'), {root})")
+    fresh = absolute(lake.staging) / "catalog.duckdb.new"
+    try:
+        _build(fresh, renderer)
+        fresh.chmod(FILE_MODE)
+        fsync_path(fresh)
+        fresh.replace(lake.catalog)
+    finally:
+        _remove(fresh)
+    fsync_path(lake.root)
+
+
+def live_runs(lake: Lake) -> list[str]:
+    """The run ids that stand in the catalog, by date and number; empty where there is no catalog yet.
+
+    Raises:
+        StorageFailed: the catalog cannot be read.
+    """
+    if not lake.catalog.is_file():
+        return []
+    with attached(lake) as con, reading(lake):
+        return [run_id for (run_id,) in con.execute("select run_id from runs order by run_date, number").fetchall()]
+
+
+@contextlib.contextmanager
+def attached(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of its own with the catalog attached read-only as `recbatch`, closed at the end.
+
+    `duckdb.connect(path)` would return the old database after a replacement while anybody in this process has it open;
+    an in-memory database that attaches the file does not.
+
+    Raises:
+        StorageFailed: the catalog cannot be read.
+    """
+    con = duckdb.connect()
+    try:
+        with reading(lake):
+            con.execute(f"set variable recbatch_root = {quote_literal(absolute(lake.root))}")
+            con.execute(f"attach {quote_literal(absolute(lake.catalog))} as recbatch (read_only)")
+            con.execute("use recbatch")
+        yield con
+    finally:
+        con.close()
+
+
+@contextlib.contextmanager
+def reading(lake: Lake) -> Iterator[None]:
+    """Turns DuckDB's word about a damaged catalog into the operator's line."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise StorageFailed(
+            f"{lake.catalog}: cannot be read ({first_line(error)}); `recbatch verify` says what is wrong, "
+            f"any writing command such as `recbatch nightly` rewrites it from {lake.latest.name}"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """DuckDB's message on one line, without the echo of the query."""
+    return " ".join(str(error).split("\n\nLINE ")[0].split())
+
+
+def _run(lake: Lake, run_id: str) -> Run:
+    manifest = read_checked_json(lake.run(run_id) / MANIFEST)
+    if manifest.get("contract") != schemas.CONTRACT_VERSION:
+        raise StorageFailed(
+            f"{lake.run(run_id)}: layout {manifest.get('contract')}, this recbatch knows {schemas.CONTRACT_VERSION}; "
+            "use the recbatch that wrote it, or `recbatch migrate`"
+        )
+    return Run(_surface.complete(manifest), tuple(manifest["files"]), f"/runs/{run_id}")
+
+
+def _build(path: Path, renderer: Renderer) -> None:
+    _remove(path)
+    with contextlib.closing(duckdb.connect()) as con:
+        try:
+            con.execute(f"attach {quote_literal(path)} as recbatch (storage_version {quote_literal(STORAGE_VERSION)})")
+            con.execute("use recbatch")
+            _surface.create(con, renderer)
+            con.execute("use memory")
+            con.execute("checkpoint recbatch")
+            con.execute("detach recbatch")
+        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException):
+            raise  # a fault of ours in sql/
+        except duckdb.Error as error:
+            raise StorageFailed(
+                f"{path}: the catalog cannot be built ({first_line(error)}); check the disk and `recbatch verify`"
+            ) from error
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_name(path.name + ".wal").unlink(missing_ok=True)

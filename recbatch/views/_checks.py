@@ -1,0 +1,87 @@
+"""Invariants as queries: every file in `sql/checks`, and in a folder of the user's own, must return no rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from recbatch.contracts import AuditResult
+from recbatch.errors import DataError, InputMissing
+from recbatch.views import _templates
+from recbatch.views._catalog import first_line
+
+SEVERITIES = ("error", "warn")
+_SKIPPED = "not run"
+
+
+def run_checks(con: duckdb.DuckDBPyConnection, extra: Path | None = None) -> list[AuditResult]:
+    """Runs every check on a staged run.
+
+    A check that needs `seen` is not run, and passes, where none was given to `over` or where seen titles may be kept.
+
+    Args:
+        con: from `over`.
+        extra: folder of further `*.sql` files, one SELECT each; `-- severity:` (error where absent) and
+            `-- expected:` are read from their leading comments.
+
+    Returns:
+        One result per check, by name: `observed` is the number of offending rows, `detail` the first of them as JSON.
+
+    Raises:
+        InputMissing: `extra` is no folder.
+        DataError: a file of `extra` is no single SELECT, cannot run, or has the name of a check of ours.
+    """
+    own = _templates.load("checks")
+    theirs = {} if extra is None else _read(extra)
+    for name in sorted(own.keys() & theirs.keys()):
+        raise DataError(f"{extra}/{name}.sql: recbatch has a check of this name; rename the file")
+    for name, file in theirs.items():
+        _require_sound(con, f"{extra}/{name}.sql", file)
+    results = [_run(con, file) for file in own.values()]
+    for name, file in theirs.items():
+        try:
+            results.append(_run(con, file))
+        except duckdb.Error as error:
+            raise DataError(f"{extra}/{name}.sql: {first_line(error)}; correct the query") from error
+    return sorted(results, key=lambda result: result.check)
+
+
+def _read(folder: Path) -> dict[str, _templates.SqlFile]:
+    if not folder.is_dir():
+        raise InputMissing(f"{folder}: no such folder of checks; correct audit.extra_checks")
+    try:
+        return {p.stem: _templates.parse(p.stem, p.read_text("utf-8")) for p in sorted(folder.glob("*.sql"))}
+    except UnicodeDecodeError as error:
+        raise DataError(f"{folder}: a check is not UTF-8 text ({error}); save it as UTF-8") from error
+
+
+def _require_sound(con: duckdb.DuckDBPyConnection, where: str, file: _templates.SqlFile) -> None:
+    try:
+        statements = con.extract_statements(file.text)
+    except duckdb.Error as error:
+        raise DataError(f"{where}: {first_line(error)}; correct the query") from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise DataError(f"{where}: a check is one SELECT that returns the offending rows; remove the rest")
+    if file.notes.get("severity", "error") not in SEVERITIES:
+        raise DataError(f"{where}: severity {file.notes['severity']!r}; write `-- severity: error` or `warn`")
+
+
+def _run(con: duckdb.DuckDBPyConnection, file: _templates.SqlFile) -> AuditResult:
+    severity, expected = file.notes.get("severity", "error"), file.notes.get("expected", "no rows")
+    reason = _why_skipped(con, file)
+    if reason:
+        return AuditResult(file.name, severity, True, _SKIPPED, expected, reason)
+    offences = con.sql(file.text).set_alias("offence")
+    [(rows, first)] = offences.aggregate("count(*), min(to_json(offence)::varchar)").fetchall()
+    return AuditResult(file.name, severity, rows == 0, str(rows), expected, first)
+
+
+def _why_skipped(con: duckdb.DuckDBPyConnection, file: _templates.SqlFile) -> str | None:
+    if "seen" not in file.notes.get("needs", ""):
+        return None
+    # fetchall, not fetchone: DuckDB 2.0 refuses further work on a connection until a result is read to its end.
+    [(has_seen, keep_seen)] = con.execute("select has_seen, keep_seen from run_settings").fetchall()
+    if not has_seen:
+        return "no histories were given"
+    return "seen titles are kept" if keep_seen and "keep_seen" in file.notes.get("unless", "") else None

@@ -1,0 +1,121 @@
+"""From a file below `sql/` to one self-contained select over explicit Parquet files.
+
+A macro that names a view fails where the catalog is attached under another name, so `ref` expands what it names in
+place, and nothing is left in a view or macro but files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from recbatch import schemas
+from recbatch.contracts import Json
+from recbatch.store import run_key
+from recbatch.views import _templates
+from recbatch.views._quoting import SQL_TYPES, quote_literal, quote_name
+
+_TABLES = {table.name: table for table in schemas.RUN_TABLES}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the views see it: the head of its manifest, and its files as paths below its folder."""
+
+    head: Json
+    files: tuple[str, ...]
+    folder: str
+    """Where those stand below the root: `/runs/<run_id>`, or nothing."""
+
+    @property
+    def run_id(self) -> str:
+        """YYYY-MM-DD.N."""
+        return str(self.head["run_id"])
+
+    @property
+    def number(self) -> int:
+        """N of the run id."""
+        return run_key(self.run_id)[1]
+
+    def files_of(self, table: str) -> list[str]:
+        """Paths below the root of one table's Parquet files, in path order, which is row order."""
+        return [
+            f"{self.folder}/{name}"
+            for name in sorted(self.files)
+            if name.startswith(f"{table}/") and name.endswith(".parquet")
+        ]
+
+
+class Renderer:
+    """Renders the files below `sql/` for a set of live runs."""
+
+    def __init__(self, runs: Sequence[Run], root: str) -> None:
+        """Orders the runs.
+
+        Args:
+            runs: the live runs, at least one; any order.
+            root: a SQL expression for the absolute folder that the runs' files stand in.
+        """
+        self._root = root
+        self._runs = sorted(runs, key=lambda run: run_key(run.run_id))
+        by_date = {run_key(run.run_id)[0]: run for run in self._runs}
+        self._counting = list(by_date.values())
+        self._environment = jinja2.Environment(
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            autoescape=False,  # noqa: S701 - SQL, not HTML: every value passes the filter `literal`
+        )
+        self._environment.filters |= {"literal": quote_literal}
+        self._environment.globals |= self._globals()
+
+    @property
+    def live(self) -> Run:
+        """The run that readers see: the largest (run date, number)."""
+        return self._runs[-1]
+
+    def view(self, name: str) -> str:
+        """The select of a mart."""
+        return self._render(_templates.load("marts")[name].text)
+
+    def macro(self, name: str) -> str:
+        """The select of a macro; parameters stand in it by name."""
+        return self._render(_templates.load("macros")[name].text)
+
+    def _globals(self) -> dict[str, Any]:
+        return {
+            "ref": self._ref,
+            "parquet": self._parquet,
+            "columns": _columns,
+            "runs": self._runs,
+            "counting": self._counting,
+            "live": self.live,
+            "previous": self._counting[-2] if len(self._counting) > 1 else None,
+        }
+
+    def _render(self, text: str, **values: object) -> str:
+        return self._environment.from_string(text).render(values)
+
+    def _ref(self, name: str, **values: object) -> str:
+        return "(\n" + self._render(_templates.load("staging")[name].text, **values) + "\n)"
+
+    def _parquet(self, table: str, run: Run | None = None) -> str:
+        files = (run or self.live).files_of(table)
+        if not files:
+            nulls = ", ".join(f"null as {quote_name(name)}" for name in _TABLES[table].column_names)
+            return f"(select {nulls} where false)"
+        paths = ", ".join(f"{self._root} || {quote_literal(path)}" for path in files)
+        # Without the option, a lake below a folder such as `env=prod` grows a column `env`.
+        return f"read_parquet([{paths}], hive_partitioning = false)"
+
+
+def _columns(table: str, *, extra: bool = True) -> str:
+    """The columns of a table in the order and types of `schemas`; `extra`: and whatever else passes through."""
+    spec = _TABLES[table]
+    named = [f"{quote_name(c.name)}::{SQL_TYPES[c.type]} as {quote_name(c.name)}" for c in spec.columns]
+    if extra and spec.extra_columns:
+        named.append(f"* exclude ({', '.join(quote_name(name) for name in spec.column_names)})")
+    return ",\n    ".join(named)

@@ -1,0 +1,1 @@
+"""The SQL that readers query: one select per file, loaded as package data."""

@@ -1,0 +1,46 @@
+-- One row per buffer row of an earlier source than the row before it, or of the same source with a higher score.
+-- severity: error
+-- expected: the buffer goes on where the list ends
+with list_ends as (
+    select
+        user_id,
+        source,
+        score
+    from recommendations
+    cross join run_settings
+    where rank = run_settings.k
+),
+
+buffer as (
+    select
+        user_id,
+        rank,
+        source,
+        score,
+        lag(user_id) over () as user_before,
+        lag(source) over () as source_before,
+        lag(score) over () as score_before
+    from recommendations_buffer
+),
+
+steps as (
+    select
+        buffer.user_id,
+        buffer.rank,
+        buffer.source,
+        buffer.score,
+        if(buffer.user_id = buffer.user_before, buffer.source_before, list_ends.source) as source_before,
+        if(buffer.user_id = buffer.user_before, buffer.score_before, list_ends.score) as score_before
+    from buffer
+    left join list_ends using (user_id)
+),
+
+final as (
+    select * from steps
+    where
+        list_position(['pinned', 'model', 'segment', 'popular'], source)
+        < list_position(['pinned', 'model', 'segment', 'popular'], source_before)
+        or (source = source_before and score > score_before)
+)
+
+select * from final

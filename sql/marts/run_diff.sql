@@ -1,0 +1,32 @@
+-- One row per user of the latest run or the one before: how the list changed; empty after a first run.
+-- user_id: who
+-- run_before: the run before
+-- run_after: the latest run
+-- rows_before: length of the list before
+-- rows_after: its length now
+-- kept: titles in both
+-- overlap: overlap@k: kept, divided by the length of the longer list; 1 where nothing entered or left
+-- entered: titles that are new in the list, by their rank now
+-- dropped: titles that left the list, by their rank before
+-- replaced: whether a list with titles before and now has none in common
+with changes as (
+    select * from {{ ref('int_list_changes', before=(previous.run_id if previous else none) | literal, after=live.run_id | literal) }}
+),
+
+final as (
+    select
+        user_id,
+        {{ (previous.run_id if previous else none) | literal }}::varchar as run_before,
+        {{ live.run_id | literal }}::varchar as run_after,
+        rows_before,
+        rows_after,
+        kept,
+        overlap,
+        entered,
+        dropped,
+        replaced
+    from changes
+    {{ 'where false' if not previous }}
+)
+
+select * from final

@@ -1,0 +1,4 @@
+-- One row per check on the live run.
+select
+    {{ columns('audits') }}
+from {{ parquet('audits') }}

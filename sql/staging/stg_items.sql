@@ -1,0 +1,4 @@
+-- One row per candidate.
+select
+    {{ columns('items') }}
+from {{ parquet('items') }}

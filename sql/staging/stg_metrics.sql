@@ -1,0 +1,4 @@
+-- One row per metric, k, segment, source and protocol.
+select
+    {{ columns('metrics') }}
+from {{ parquet('metrics') }}

@@ -1,0 +1,4 @@
+-- One row per item and rank: its nearest neighbours.
+select
+    {{ columns('similar_items') }}
+from {{ parquet('similar_items') }}
