@@ -153,6 +153,11 @@ class Audit(_Section):
     extra_checks: str | None = None
     """Folder of further `*.sql` checks."""
 
+    @property
+    def folder(self) -> Path | None:
+        """`extra_checks` as a path."""
+        return Path(self.extra_checks) if self.extra_checks else None
+
 
 class Config(_Section):
     """Everything a night depends on besides its input, its date and its parent."""

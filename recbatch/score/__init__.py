@@ -3,7 +3,7 @@
 from recbatch.score.catalogue import Catalogue, exclusions
 from recbatch.score.lists import Ranker, to_table
 from recbatch.score.popular import by_popularity, popular_table
-from recbatch.score.similar import similar_items
+from recbatch.score.similar import similar_items, unit_vectors
 from recbatch.score.users import item_table, user_table
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "popular_table",
     "similar_items",
     "to_table",
+    "unit_vectors",
     "user_table",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pyarrow as pa
 
@@ -12,24 +10,23 @@ from recbatch.contracts import NO_ITEM, Dataset, Exclusions, Float32s, Index
 from recbatch.score.catalogue import Catalogue
 
 
-def similar_items(catalogue: Catalogue, data: Dataset, count: int, build: Callable[[Float32s], Index]) -> pa.Table:
+def similar_items(catalogue: Catalogue, data: Dataset, index: Index, count: int) -> pa.Table:
     """The table `similar_items`: for every candidate its nearest others.
 
     Args:
         catalogue: tonight's candidates.
         data: names the positions.
+        index: over `unit_vectors(catalogue)`.
         count: neighbours per item.
-        build: makes an index over unit vectors.
 
     Returns:
         Rows sorted by item id as text and rank; an item alone in its catalogue has none.
     """
-    lengths = np.linalg.norm(catalogue.embeddings, axis=1, keepdims=True)
-    unit = (catalogue.embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+    unit = unit_vectors(catalogue)
     everyone = np.arange(len(unit) + 1, dtype=np.int64)
     itself = Exclusions(everyone, everyone[:-1].astype(np.int32))
     wanted = min(count, len(unit) - 1)
-    found, scores = build(unit).search(unit, wanted, itself) if wanted > 0 else (np.empty((len(unit), 0)), None)
+    found, scores = index.search(unit, wanted, itself) if wanted > 0 else (np.empty((len(unit), 0)), None)
     row, column = np.nonzero(found != NO_ITEM)
     neighbours = pa.array(catalogue.positions[found[row, column]] if len(row) else np.empty(0, dtype=np.int32))
     table = pa.table(
@@ -43,3 +40,9 @@ def similar_items(catalogue: Catalogue, data: Dataset, count: int, build: Callab
         schema=schemas.arrow(schemas.SIMILAR_ITEMS),
     )
     return table.sort_by([("item_id", "ascending"), ("rank", "ascending")])
+
+
+def unit_vectors(catalogue: Catalogue) -> Float32s:
+    """Shape (candidates, dim): candidate embeddings of length 1, so that a dot product is a cosine."""
+    lengths = np.linalg.norm(catalogue.embeddings, axis=1, keepdims=True)
+    return np.asarray(catalogue.embeddings / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)

@@ -1,0 +1,54 @@
+"""Judging: tonight's model, the parent's and popularity on the same held-out events, users without history included."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recbatch import evaluate, index, score
+from recbatch.config import Config
+from recbatch.contracts import Dataset, Json, Lists, Popular, Towers
+from recbatch.evaluate import Outcome
+from recbatch.score import Ranker
+from recbatch.store import Lake
+
+from ._model import Model, judged_weights
+
+
+def judge(lake: Lake, model: Model, data: Dataset, config: Config, parent: Json | None) -> Outcome:
+    """Metrics, held-out events with their ranks, and the gate's verdict."""
+    parts = model.held_out
+    pairs = evaluate.held_out(parts, keep_seen=config.score.keep_seen)
+    if len(pairs.users) == 0:
+        return evaluate.nothing_judged("no user did anything new in the judged days")
+    until = parts.judge_from.date() if parts.judge_from else data.run_date
+    popular = score.by_popularity(data, parts.train, until, config.popular)
+    contenders: dict[str, Lists] = {}
+    for name, towers in _contenders(lake, model, parent).items():
+        ranker = exact_ranker(towers, data, popular, keep_seen=config.score.keep_seen)
+        batches = list(
+            ranker.rank_all(parts.train, pairs.users, config.judge.list_length, config.score.users_per_batch)
+        )
+        contenders[name] = _joined(batches)
+    return evaluate.measure(contenders, pairs, data, config.judge, protocol=parts.protocol, seed=config.seed)
+
+
+def exact_ranker(towers: Towers | None, data: Dataset, popular: Popular, *, keep_seen: bool) -> Ranker:
+    """A ranker over exact search; without towers, one by popularity."""
+    if towers is None:
+        return Ranker(popular, keep_seen=keep_seen)
+    catalogue = score.Catalogue.of(towers, data)
+    return Ranker(popular, towers, catalogue, index.ExactIndex(catalogue.embeddings), keep_seen)
+
+
+def _contenders(lake: Lake, model: Model, parent: Json | None) -> dict[str, Towers | None]:
+    found: dict[str, Towers | None] = {evaluate.MODEL: model.judged, evaluate.POPULAR: None}
+    if parent and parent.get("model_id") not in (None, model.model_id):
+        towers = judged_weights(lake, parent["model_id"], model.held_out)
+        if towers is not None:
+            found[evaluate.PARENT] = towers
+    return found
+
+
+def _joined(batches: list[Lists]) -> Lists:
+    fields = ("users", "positions", "scores", "sources", "because")
+    return Lists(*(np.concatenate([getattr(batch, field) for batch in batches]) for field in fields))

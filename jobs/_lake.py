@@ -1,0 +1,77 @@
+"""What a night needs to know of the lake: repair after a kill, the parent run, whether the date is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from recbatch import publish, store, views
+from recbatch.config import Config
+from recbatch.contracts import Dataset, Json
+from recbatch.store import Lake
+
+RESULT_SECTIONS = ("seed", "source", "dataset", "judge", "train", "index", "score", "popular", "audit")
+
+
+def manifest_of(lake: Lake, run_id: str) -> Json:
+    """The manifest of a published run, its checksum met."""
+    return store.read_checked_json(lake.run(run_id) / store.MANIFEST)
+
+
+def repair(lake: Lake) -> list[str]:
+    """Finishes what a kill interrupted: empties staging, adopts promoted runs, points `latest.json` at the live run.
+
+    Returns:
+        The live runs, oldest first.
+    """
+    store.empty_folder(lake.staging)
+    live = views.live_runs(lake)
+    adopted = publish.orphans(lake, live)
+    if adopted:
+        live = sorted({*live, *adopted}, key=store.run_key)
+        views.write_catalog(lake, live)
+    if live:
+        publish.write_latest(lake, live[-1])
+    return live
+
+
+def commit(lake: Lake, live: list[str]) -> None:
+    """Makes exactly these runs live: the catalog first, then `latest.json`."""
+    ordered = sorted(set(live), key=store.run_key)
+    views.write_catalog(lake, ordered)
+    publish.write_latest(lake, ordered[-1])
+
+
+def parent_of(lake: Lake, live: list[str], run_date: date) -> Json | None:
+    """Manifest of the live run with the largest date before `run_date`."""
+    before = [run_id for run_id in live if store.run_key(run_id)[0] < run_date]
+    return manifest_of(lake, before[-1]) if before else None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A live run of the date, and in what tonight's settings or input differ from it."""
+
+    manifest: Json
+    differences: tuple[str, ...]
+
+
+def done(lake: Lake, live: list[str], data: Dataset, config: Config) -> Done | None:
+    """The live run of the dataset's date, if there is one."""
+    of_date = [run_id for run_id in live if store.run_key(run_id)[0] == data.run_date]
+    if not of_date:
+        return None
+    manifest = manifest_of(lake, of_date[-1])
+    differences = []
+    if manifest["fingerprint"] != data.fingerprint:
+        differences.append("the input")
+    was, now = manifest["config"], config.model_dump(mode="json")
+    for section, values in now.items():
+        if was.get(section) != values:
+            changed = (
+                [key for key in values if (was.get(section) or {}).get(key) != values[key]]
+                if isinstance(values, dict)
+                else []
+            )
+            differences.append(f"[{section}] {', '.join(changed)}".strip())
+    return Done(manifest, tuple(differences))

@@ -1,0 +1,93 @@
+"""Tonight's model: reloaded or trained, in two sets of weights, one to be judged and one to be served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from recbatch import split, train
+from recbatch.config import Config
+from recbatch.contracts import Dataset, Json, Split, Towers
+from recbatch.errors import DataError
+from recbatch.store import Lake
+
+from ._say import Say
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Both sets of weights, how they came about, and the events that the judged ones have not seen."""
+
+    model_id: str
+    served: Towers
+    judged: Towers
+    held_out: Split
+    reason: str
+    trained: bool
+    head: Json
+
+
+def fit_or_reload(lake: Lake, data: Dataset, config: Config, parent: Json | None, say: Say) -> Model:
+    """Decides whether to train, trains or loads, and splits the events so that the judged weights meet new ones only.
+
+    Raises:
+        InputMissing: `--train never` and there is no usable model.
+        DataError: nothing to train on.
+    """
+    decision = train.decide(lake, data=data, run_date=data.run_date, settings=config.train, seed=config.seed)
+    say.event("decision", train=decision.train, reason=decision.reason, model_id=decision.model_id)
+    boundary = _date(parent, "judged_before")
+    if decision.train or decision.model_id is None:
+        parts = split.by_time(data, config.judge, not_before=boundary)
+        model_id = _train(lake, data, parts, config, say)
+    else:
+        model_id = decision.model_id
+    head = _head(lake, model_id)
+    parts = split.by_time(
+        data, config.judge, not_before=max(filter(None, (boundary, _date(head, "judged_before"))), default=None)
+    )
+    return Model(
+        model_id=model_id,
+        served=train.load(lake, model_id, train.SERVED),
+        judged=train.load(lake, model_id, train.JUDGED),
+        held_out=parts,
+        reason=decision.reason,
+        trained=decision.train,
+        head=head,
+    )
+
+
+def judged_weights(lake: Lake, model_id: str, parts: Split) -> Towers | None:
+    """Another model's judged weights, if they have seen none of the held-out events; none otherwise."""
+    seen_before = _date(_head(lake, model_id), "judged_before")
+    if seen_before is not None and (parts.judge_from is None or parts.judge_from.date() < seen_before):
+        return None
+    return train.load(lake, model_id, train.JUDGED)
+
+
+def _train(lake: Lake, data: Dataset, parts: Split, config: Config, say: Say) -> str:
+    judged_before = parts.judge_from.date() if parts.judge_from else None
+    if len(parts.train.items):
+        judged = train.fit(parts.train, data, config.train, config.seed, progress=say.progress)
+        served = train.fit(data.events, data, config.train, config.seed, epochs=judged.epochs, progress=say.progress)
+    else:
+        # Everything happened inside the judged slice: one set of weights, which no slice before tonight can judge.
+        judged = served = train.fit(data.events, data, config.train, config.seed, progress=say.progress)
+        judged_before = data.run_date
+    head = train.model_head(data, config.train, config.seed)
+    head |= {"judged_before": judged_before.isoformat() if judged_before else None, "judge_protocol": parts.protocol}
+    say.event(
+        "trained", objective=served.objective, epochs=served.epochs, seconds=round(judged.seconds + served.seconds, 1)
+    )
+    return train.save(lake, judged, served, head)
+
+
+def _head(lake: Lake, model_id: str) -> Json:
+    for head in train.model_heads(lake):
+        if head["model_id"] == model_id:
+            return head
+    raise DataError(f"{lake.models / model_id}: its manifest cannot be read; train anew with --train always")
+
+
+def _date(head: Json | None, key: str) -> date | None:
+    return date.fromisoformat(head[key]) if head and head.get(key) else None

@@ -1,0 +1,69 @@
+"""What will be scored with: the ranker, its certified index, and the checks that the night has made so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recbatch import index, score
+from recbatch.config import Config
+from recbatch.contracts import AuditResult, Certificate, Dataset, Popular
+from recbatch.evaluate import Outcome
+from recbatch.score import Ranker
+
+from ._model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How tonight's users are ranked, and why so."""
+
+    ranker: Ranker
+    popular: Popular
+    certificate: Certificate | None
+    decisions: tuple[str, ...]
+    audits: tuple[AuditResult, ...]
+
+    @property
+    def engine(self) -> str:
+        """The engine that answers, `none` for lists by popularity only."""
+        return self.ranker.index.engine if self.ranker.index else "none"
+
+
+def plan(model: Model, outcome: Outcome, data: Dataset, config: Config, allow_degraded: str | None) -> Plan:
+    """The ranker for tonight: certified search by the served weights, or popularity only after a failed gate.
+
+    Raises:
+        DataError: embeddings are not finite or have collapsed.
+    """
+    popular = score.by_popularity(data, data.events, data.run_date, config.popular)
+    gate_failed = any(result.severity == "error" and not result.passed for result in outcome.gate)
+    if gate_failed and allow_degraded:
+        ranker = Ranker(popular, keep_seen=config.score.keep_seen)
+        return Plan(ranker, popular, None, ("the gate failed: rows by popularity only",), outcome.gate)
+    catalogue = score.Catalogue.of(model.served, data)
+    known = catalogue.histories(data.events)
+    users = index.sample_users(known.counts, config.index.certify_users, config.seed)
+    exclude = score.exclusions(data.events.of_users(users), catalogue.candidate_of_item)
+    if config.score.keep_seen:
+        exclude = score.exclusions(data.events.where(data.events.items < 0).of_users(users))
+    engine, certificate, decisions = index.build_certified(
+        catalogue.embeddings,
+        config.index,
+        queries=model.served.embed(known.of_users(users)),
+        exclude=exclude,
+        k=config.score.k,
+    )
+    ranker = Ranker(popular, model.served, catalogue, engine, config.score.keep_seen)
+    return Plan(ranker, popular, certificate, tuple(decisions), (*outcome.gate, _certified(certificate)))
+
+
+def _certified(certificate: Certificate) -> AuditResult:
+    return AuditResult(
+        check="index_certificate",
+        severity="error",
+        passed=certificate.passed,
+        observed=f"recall@{certificate.k} {certificate.recall:.4f} on {certificate.users} users",
+        expected=f"at least {certificate.target}",
+        detail=f"engine {certificate.engine}, worst percentile {certificate.worst_percentile:.4f},"
+        f" score loss {certificate.score_loss:.2e}",
+    )

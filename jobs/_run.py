@@ -1,0 +1,254 @@
+"""Writing a run: its tables, its manifest, and the verdict over it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from recbatch import __version__, evaluate, index, publish, schemas, score
+from recbatch.config import Config
+from recbatch.contracts import AuditResult, Dataset, Int64s, Json, SourceTables
+from recbatch.errors import AuditFailed, GateFailed
+from recbatch.evaluate import Outcome
+from recbatch.publish import TableWriter
+from recbatch.score import Ranker
+
+from ._lake import Done
+from ._model import Model
+from ._plan import Plan
+from ._say import Say, now
+
+
+def write_recommendations(folder: Path, ranker: Ranker, data: Dataset, config: Config, say: Say) -> Int64s:
+    """Ranks every user and writes `recommendations` and `recommendations_buffer`, a file per shard.
+
+    Returns:
+        Shape (users,): rows among the first k ranks.
+    """
+    k, length = config.score.k, config.score.k + config.score.buffer
+    recommended = np.zeros(data.num_users, dtype=np.int64)
+    shard = config.score.users_per_shard
+    with (
+        TableWriter(folder, schemas.RECOMMENDATIONS) as lists,
+        TableWriter(folder, schemas.RECOMMENDATIONS_BUFFER) as buffer,
+    ):
+        for start in range(0, data.num_users, shard):
+            users = np.arange(start, min(start + shard, data.num_users), dtype=np.int32)
+            for batch in ranker.rank_all(data.events, users, length, config.score.users_per_batch):
+                lists.write(score.to_table(batch, data, last_rank=k))
+                buffer.write(score.to_table(batch, data, first_rank=k + 1))
+                recommended[batch.users] = batch.lengths(k)
+                say.progress("score", int(batch.users[-1]) + 1, data.num_users)
+            lists.next_file()
+            buffer.next_file()
+    return recommended
+
+
+def write_tables(
+    folder: Path,
+    plan: Plan,
+    model: Model,
+    outcome: Outcome,
+    data: Dataset,
+    tables: SourceTables,
+    recommended: Int64s,
+    config: Config,
+) -> dict[str, int]:
+    """Writes every other table; returns the rows of each."""
+    catalogue = plan.ranker.catalogue
+    if catalogue is None:
+        known, in_vocabulary = np.zeros(data.num_users, dtype=np.int64), np.zeros(data.num_items, dtype=np.bool_)
+        similar = schemas.arrow(schemas.SIMILAR_ITEMS).empty_table()
+    else:
+        known, in_vocabulary = catalogue.histories(data.events).counts, catalogue.candidate_of_item >= 0
+        neighbours = index.build(score.unit_vectors(catalogue), config.index)
+        similar = score.similar_items(catalogue, data, neighbours, config.score.similar)
+    trained_before = int(np.datetime64(model.head["trained_before"], "us").astype(np.int64))
+    length = max(config.popular.length, config.score.k + config.score.buffer)
+    contents = {
+        schemas.SIMILAR_ITEMS: similar,
+        schemas.POPULAR: score.popular_table(plan.popular, data, length),
+        schemas.USERS: score.user_table(
+            data, known=known, trained_before=trained_before, recommended=recommended, k=config.score.k
+        ),
+        schemas.ITEMS: score.item_table(data, in_vocabulary),
+        schemas.HOLDOUT: outcome.holdout,
+        schemas.METRICS: evaluate.metrics_table(outcome.metrics),
+        schemas.QUARANTINE: tables.quarantine,
+    }
+    rows = {table.name: publish.write_table(folder, table, content) for table, content in contents.items()}
+    return rows | {schemas.RECOMMENDATIONS.name: int(recommended.sum())}
+
+
+def seen(data: Dataset, config: Config) -> pa.Table | None:
+    """(user_id, item_id) of every history, for the check that no seen title is recommended; none if they may be."""
+    if config.score.keep_seen:
+        return None
+    pairs = score.exclusions(data.events)
+    users = np.repeat(np.arange(data.num_users, dtype=np.int32), np.diff(pairs.offsets))
+    return pa.table(
+        {"user_id": data.user_ids.take(pa.array(users)), "item_id": data.item_ids.take(pa.array(pairs.items))}
+    )
+
+
+def head(
+    run_id: str, config: Config, data: Dataset, tables: SourceTables, model: Model, plan: Plan, parent: Json | None
+) -> Json:
+    """What the manifest says of a run's origin, before its audits."""
+    certificate = plan.certificate
+    parts = model.held_out
+    return {
+        "contract": schemas.CONTRACT_VERSION,
+        "recbatch": __version__,
+        "run_id": run_id,
+        "run_date": data.run_date.isoformat(),
+        "parent": parent["run_id"] if parent else None,
+        "source": config.source.uri,
+        "inputs": [asdict(file) for file in tables.inputs],
+        "fingerprint": data.fingerprint,
+        "config": config.model_dump(mode="json"),
+        "seed": config.seed,
+        "k": config.score.k,
+        "keep_seen": config.score.keep_seen,
+        "users": data.num_users,
+        "items": data.num_items,
+        "model_id": model.model_id if certificate else None,
+        "trained_before": model.head["trained_before"] if certificate else None,
+        "judged_before": model.head["judged_before"],
+        "judge_protocol": parts.protocol,
+        "train": {
+            "trained": model.trained,
+            "reason": model.reason,
+            **{key: model.head.get(key) for key in ("objective", "epochs", "steps", "losses")},
+        },
+        "engine": plan.engine,
+        "certificate": asdict(certificate) | {"passed": certificate.passed} if certificate else None,
+        "decisions": list(plan.decisions),
+        "counts": tables.counts | data.counts,
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Every check of the night, and what they mean for its publication."""
+
+    run_id: str
+    results: tuple[AuditResult, ...]
+    allow_degraded: str | None
+
+    @property
+    def failed(self) -> tuple[AuditResult, ...]:
+        """Checks of severity error that did not hold."""
+        return tuple(result for result in self.results if result.severity == "error" and not result.passed)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the run may not be published."""
+        return bool(self.failed) and self.allow_degraded is None
+
+    @property
+    def facts(self) -> Json:
+        """What the manifest says of it."""
+        status = "blocked" if self.blocked else "degraded" if self.failed else "published"
+        return {
+            "status": status,
+            "degraded_reason": self.allow_degraded if status == "degraded" else None,
+            "blocked_because": [_sentence(result) for result in self.failed] if self.blocked else [],
+            "audits": [asdict(result) for result in self.results],
+        }
+
+    def stop(self, kept: Path) -> NoReturn:
+        """Ends a blocked night.
+
+        Raises:
+            GateFailed: the model was too weak.
+            AuditFailed: any other check failed.
+        """
+        kind = GateFailed if all(result.check.startswith("gate_") for result in self.failed) else AuditFailed
+        more = f" and {len(self.failed) - 1} more" if len(self.failed) > 1 else ""
+        raise kind(
+            f"run {self.run_id} blocked by {_sentence(self.failed[0])}{more}; readers still see the last good run;"
+            f" read {kept / 'report.html'}, or publish with --allow-degraded REASON"
+        )
+
+
+def _sentence(result: AuditResult) -> str:
+    detail = f" ({result.detail})" if result.detail else ""
+    return f"{result.check}: observed {result.observed}, expected {result.expected}{detail}"
+
+
+def finished(head: Json, verdict: Verdict, outcome: Outcome, rows: dict[str, int], say: Say) -> Json:
+    """The whole head of the manifest: what was written, measured and checked, and what it took."""
+    return (
+        head
+        | verdict.facts
+        | {
+            "rows": rows | {schemas.AUDITS.name: len(verdict.results)},
+            "metrics": [asdict(row) for row in outcome.metrics if row.segment == "all"],
+            "started_at": say.started_at.isoformat(),
+            "finished_at": now().isoformat(),
+            "seconds": {stage: round(seconds, 3) for stage, seconds in say.seconds.items()},
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """What a night came to, for the one line that the operator sees and for `--json`."""
+
+    manifest: Json
+    note: str = ""
+
+    @classmethod
+    def already(cls, done: Done) -> Night:
+        """The date was done before."""
+        note = "already published, nothing to do"
+        if done.differences:
+            note += f"; {', '.join(done.differences)} changed since: --force publishes another run of this date"
+        return cls(done.manifest, note)
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        facts = self.manifest
+        if self.note:
+            return f"{facts['run_id']} {self.note}"
+        figures = {(row["metric"], row["k"], row["source"]): row["value"] for row in facts["metrics"]}
+        quality = "not judged"
+        if ("ndcg", 10, "model") in figures:
+            quality = f"ndcg@10 {figures['ndcg', 10, 'model']:.4f} (popularity {figures['ndcg', 10, 'popular']:.4f})"
+        seconds = sum(facts["seconds"].values())
+        return (
+            f"{facts['run_id']} {facts['status']}: {facts['users']:,} users, {facts['rows']['recommendations']:,} rows,"
+            f" {quality}, {facts['engine']} search, {seconds:.1f} s"
+        )
+
+    @property
+    def summary(self) -> Json:
+        """The manifest without its lists of files and inputs."""
+        return {key: value for key, value in self.manifest.items() if key not in ("files", "inputs", "audits")} | {
+            "note": self.note
+        }
+
+
+def machine() -> Json:
+    """The machine, as far as it shapes a result."""
+    return {"cores": len(os.sched_getaffinity(0)), "architecture": platform.machine(), "system": platform.system()}
+
+
+def versions() -> Json:
+    """Versions of what computes, without importing any of it."""
+    from importlib.metadata import version
+
+    names = ("tensorflow", "tensorflow-recommenders", "scann", "numpy", "pyarrow", "duckdb")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}

@@ -1,0 +1,84 @@
+"""What a job tells the operator: a progress bar on a terminal, structured JSON lines on stderr everywhere else."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+_LOG_EVERY_SECONDS = 10.0
+
+
+def now() -> datetime:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Say:
+    """Tells how a job gets on, and remembers how long each stage took.
+
+    Use as a context manager. `seconds` has every stage that was begun, in order.
+    """
+
+    def __init__(self) -> None:
+        self.started_at = now()
+        self.seconds: dict[str, float] = {}
+        self.run_id: str | None = None
+        self._stage: str | None = None
+        self._began = self._last_log = time.monotonic()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        if sys.stderr.isatty():
+            columns = (SpinnerColumn(), TextColumn("{task.description:<10}"), BarColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True))
+
+    def __enter__(self) -> Say:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_stage()
+        if self._bar:
+            self._bar.stop()
+
+    def stage(self, name: str) -> None:
+        """A stage begins; the one before it ends."""
+        self._close_stage()
+        self._stage, self._began = name, time.monotonic()
+        if self._bar:
+            self._task = self._bar.add_task(name, total=None)
+        else:
+            self.event("stage", stage=name)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """How far a stage is; fits `contracts.Progress`."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif time.monotonic() - self._last_log > _LOG_EVERY_SECONDS:
+            self.event("progress", stage=stage, done=done, total=total)
+
+    def event(self, event: str, **fields: Any) -> None:
+        """One structured line; on a terminal one line of text above the bar."""
+        self._last_log = time.monotonic()
+        if self._bar:
+            self._bar.console.print(f"{event}: " + ", ".join(f"{key} {value}" for key, value in fields.items()))
+            return
+        line = {"at": now().isoformat(), "event": event, "run_id": self.run_id, **fields}
+        print(json.dumps(line, ensure_ascii=False, default=str), file=sys.stderr, flush=True)
+
+    def _close_stage(self) -> None:
+        if self._stage is not None:
+            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + time.monotonic() - self._began
+            self._stage = None
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, total=1, completed=1)
+            self._task = None

@@ -1,0 +1,81 @@
+"""The command `recbatch`: finds the job, and turns what it raises into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from recbatch import __version__
+from recbatch.errors import RecbatchError, from_os_error
+
+_COMMANDS = {
+    "nightly": "nightly",
+    "demo": "demo",
+    "data": "data",
+    "show": "show",
+    "sql": "sql",
+    "runs": "runs",
+    "status": "status",
+    "verify": "verify",
+    "report": "report",
+    "config": "config",
+    "benchmark": "benchmark",
+}
+"""Command → module of this package that holds it under the same name; loaded when it is asked for."""
+
+
+class _Jobs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f".{_COMMANDS[cmd_name]}", __package__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.command(cls=_Jobs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="recbatch")
+def cli() -> None:
+    r"""Nightly batch recommendations: interactions in, audited Parquet tables behind DuckDB views out.
+
+    \b
+    Try it:   recbatch nightly --source sample --lake lake --run-date 2024-03-01
+              recbatch show 0000012 --lake lake
+              recbatch sql "select * from metrics" --lake lake
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the console script; ends the process with the exit code of the table in `recbatch.errors`."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = cli.main(arguments, prog_name="recbatch", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except RecbatchError as error:
+        click.echo(f"recbatch: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("recbatch: interrupted; run the same command again to resume", err=True)
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nobody to tell
+        sys.exit(0)
+    except OSError as error:
+        told = from_os_error(error)
+        click.echo(f"recbatch: {told}", err=True)
+        sys.exit(told.exit_code)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

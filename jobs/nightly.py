@@ -1,0 +1,151 @@
+"""The night: yesterday's interactions in, an audited set of tables out. Read `night` from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import click
+
+from recbatch import dataset, publish, report, schemas, sources, store, views
+from recbatch.config import Config
+from recbatch.store import Lake
+
+from . import _lake, _run
+from ._judge import judge
+from ._model import fit_or_reload
+from ._options import RunDate, config_options, json_option, lake_option, print_json
+from ._plan import plan as make_plan
+from ._run import Night, Verdict
+from ._say import Say, now
+
+
+def night(
+    lake: Lake, config: Config, run_date: date, say: Say, *, force: bool = False, allow_degraded: str | None = None
+) -> Night:
+    """Runs one night; the caller holds the lake's lock.
+
+    Args:
+        lake: where runs and models live.
+        config: settings.
+        run_date: D: events before D 00:00 UTC count.
+        say: hears of stages, progress and decisions.
+        force: publish another run of a date that is done.
+        allow_degraded: reason for publishing in spite of a failed audit or gate; a failed gate then means
+            popularity-only rows.
+
+    Returns:
+        What was published, or what stands for the date already.
+
+    Raises:
+        RecbatchError: see `recbatch.errors`; readers still see what they saw.
+    """
+    say.stage("read")
+    live = _lake.repair(lake)
+    tables = sources.read(config.source, before=run_date, today=now().date(), progress=say.progress)
+    data = dataset.build(tables, config.dataset, run_date, merge_by_title=config.source.merge_by_title)
+    already = _lake.done(lake, live, data, config)
+    if already and not force:
+        return Night.already(already)
+    run_id = say.run_id = publish.next_run_id(lake, run_date)
+    parent = _lake.parent_of(lake, live, run_date)
+
+    say.stage("train")
+    model = fit_or_reload(lake, data, config, parent, say)
+
+    say.stage("judge")
+    outcome = judge(lake, model, data, config, parent)
+
+    say.stage("index")
+    plan = make_plan(model, outcome, data, config, allow_degraded)
+    say.event("index", engine=plan.engine, decisions=plan.decisions)
+
+    say.stage("score")
+    folder = publish.stage(lake, run_id)
+    recommended = _run.write_recommendations(folder, plan.ranker, data, config, say)
+
+    say.stage("write")
+    rows = _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config)
+    head = _run.head(run_id, config, data, tables, model, plan, parent)
+
+    say.stage("audit")
+    with views.over(folder, head, seen=_run.seen(data, config)) as con:
+        results = [*views.run_checks(con, config.audit.folder), *plan.audits]
+    verdict = Verdict(run_id, tuple(results), allow_degraded)
+    publish.write_table(folder, schemas.AUDITS, publish.audits_table(results))
+
+    say.stage("report")
+    head = _run.finished(head, verdict, outcome, rows, say)
+    with views.over(folder, head) as con:
+        report.write(folder, con, head)
+    store.seal(folder, head)
+
+    say.stage("publish")
+    if verdict.blocked:
+        verdict.stop(publish.block(lake, folder))
+    publish.promote(lake, folder)
+    _lake.commit(lake, [*live, run_id])
+    return Night(head)
+
+
+@click.command()
+@lake_option
+@config_options
+@json_option
+@click.option(
+    "--source", envvar="RECBATCH_SOURCE", help="movielens/100k, files:DIR, recbole:DIR, sample[:users=…,titles=…]."
+)
+@click.option("--data-dir", envvar="RECBATCH_DATA_DIR", help="Prepared tensorflow-datasets directory.")
+@click.option("--run-date", type=RunDate(), help="Use events before this date, UTC. Default: today.")
+@click.option("--train", type=click.Choice(["auto", "always", "never"]), help="When to train. Default: auto.")
+@click.option("--k", type=int, help="Rows per user. Default: 100.")
+@click.option(
+    "--index", type=click.Choice(["auto", "exact", "brute", "ah", "tree"]), help="Search engine. Default: auto."
+)
+@click.option("--seed", type=int, help="Seed of every random choice. Default: 42.")
+@click.option("--memory-budget", help="Peak memory, e.g. 4GiB.")
+@click.option("--keep-seen", is_flag=True, default=None, help="Recommend titles of the user's history too.")
+@click.option("--force", is_flag=True, help="Publish another run of a date that is done.")
+@click.option("--allow-degraded", metavar="REASON", help="Publish in spite of a failed audit or gate; recorded.")
+def nightly(
+    lake: Lake,
+    settings: Callable[[dict[str, Any]], Config],
+    as_json: bool,
+    source: str | None,
+    data_dir: str | None,
+    run_date: date | None,
+    train: str | None,
+    k: int | None,
+    index: str | None,
+    seed: int | None,
+    memory_budget: str | None,
+    keep_seen: bool | None,
+    force: bool,
+    allow_degraded: str | None,
+) -> None:
+    r"""Run one night: train or reload, score everybody, audit, publish.
+
+    \b
+    recbatch nightly --source movielens/100k --run-date 1998-04-23 --lake lake
+    recbatch nightly --config recbatch.toml --train never
+    """
+    config = settings(
+        {
+            "source.uri": source,
+            "source.data_dir": data_dir,
+            "train.mode": train,
+            "score.k": k,
+            "index.engine": index,
+            "seed": seed,
+            "score.memory_budget": memory_budget,
+            "score.keep_seen": keep_seen,
+        }
+    )
+    day = run_date or now().date()
+    with store.locked(lake), Say() as say:
+        try:
+            done = night(lake, config, day, say, force=force, allow_degraded=allow_degraded)
+        finally:
+            store.empty_folder(lake.staging)
+    print_json(done.summary) if as_json else click.echo(done.text)

@@ -1,0 +1,53 @@
+"""`recbatch runs`: what was published, and what was stopped."""
+
+from __future__ import annotations
+
+import click
+
+from recbatch import store, views
+from recbatch.contracts import Json
+from recbatch.errors import RecbatchError
+from recbatch.store import Lake
+
+from ._options import json_option, lake_option, print_json
+
+
+@click.command()
+@lake_option
+@json_option
+def runs(lake: Lake, as_json: bool) -> None:
+    r"""List published runs, newest first, and the newest blocked ones.
+
+    \b
+    recbatch runs --lake lake
+    """
+    lines = [
+        _facts(lake.run(run_id).name, store.read_checked_json(lake.run(run_id) / store.MANIFEST))
+        for run_id in reversed(views.live_runs(lake))
+    ]
+    lines += [_blocked(folder.name, lake) for folder in sorted(lake.blocked.glob("*"), reverse=True)]
+    if as_json:
+        print_json(lines)
+        return
+    if not lines:
+        click.echo(f"{lake.root}: no runs yet; start one with `recbatch nightly --lake {lake.root}`")
+    for line in lines:
+        why = f"  {line['why']}" if line["why"] else ""
+        click.echo(
+            f"{line['run_id']:<14} {line['status']:<10} {line['finished_at'] or '':<26} {line['users']:>9} users{why}"
+        )
+
+
+def _facts(run_id: str, manifest: Json) -> Json:
+    why = manifest.get("degraded_reason") or "; ".join(manifest.get("blocked_because") or [])
+    facts = {
+        key: manifest.get(key) for key in ("run_date", "status", "finished_at", "users", "model_id", "engine", "k")
+    }
+    return {"run_id": run_id, **facts, "why": why}
+
+
+def _blocked(run_id: str, lake: Lake) -> Json:
+    try:
+        return _facts(run_id, store.read_checked_json(lake.blocked / run_id / store.MANIFEST))
+    except RecbatchError as error:
+        return {"run_id": run_id, "status": "blocked", "finished_at": None, "users": 0, "why": str(error)}

@@ -1,0 +1,54 @@
+"""`recbatch verify`: every published file against its checksum."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from recbatch import store, views
+from recbatch.errors import RecbatchError
+from recbatch.store import Lake
+
+from ._options import json_option, lake_option, print_json
+
+_DAMAGED = 74
+
+
+@click.command()
+@lake_option
+@json_option
+def verify(lake: Lake, as_json: bool) -> None:
+    r"""Check every file of every published run and model against its sha256, and the catalog; exit 74 if one differs.
+
+    \b
+    recbatch verify --lake lake
+    """
+    lake.require()
+    faults = _catalog_faults(lake)
+    folders = [path for parent in (lake.runs, lake.models) for path in sorted(parent.iterdir()) if path.is_dir()]
+    for folder in folders:
+        faults += store.faults(folder)
+    if as_json:
+        print_json({"sound": not faults, "folders": len(folders), "faults": faults})
+    else:
+        for fault in faults:
+            click.echo(fault)
+        click.echo(f"{'damaged' if faults else 'sound'}: {len(folders)} runs and models, {len(faults)} faults")
+    sys.exit(_DAMAGED if faults else 0)
+
+
+def _catalog_faults(lake: Lake) -> list[str]:
+    """What is wrong with the two ways in."""
+    found = []
+    try:
+        live = views.live_runs(lake)
+        found += [
+            f"{lake.run(run_id)}: stands in the catalog but is gone" for run_id in live if not lake.run(run_id).is_dir()
+        ]
+        with views.connect(lake) as con:
+            views.query(con, "select count(*) from recommendations")
+        store.read_checked_json(lake.latest)
+    except RecbatchError as error:
+        found.append(str(error))
+    return found
