@@ -1,0 +1,48 @@
+"""Where interactions, items and users come from: one `read` for every source, one set of rules for what it may hold."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from recbatch.config import Source
+from recbatch.contracts import Progress, SourceTables, no_progress
+from recbatch.sources import uri as uris
+from recbatch.sources.clean import clean
+from recbatch.sources.parts import RawTables
+from recbatch.sources.recbole import read_recbole
+from recbatch.sources.sample import read_sample
+
+__all__ = ["read"]
+
+
+def read(source: Source, *, before: date, today: date, progress: Progress = no_progress) -> SourceTables:
+    """Reads a source and checks it.
+
+    Args:
+        source: which one, and how lenient to be.
+        before: the run date; events on or after it are cut and counted.
+        today: the real date; events more than a day after it are faults.
+        progress: called as files or days are done.
+
+    Returns:
+        Clean tables with an account of what was rejected, repaired and cut.
+
+    Raises:
+        UsageError: `source.uri` names no source.
+        InputMissing: a file or table that it needs is not there.
+        DataError: the input breaks its contract beyond `source.max_quarantined_share`, or nothing usable is left.
+    """
+    raw = _read_raw(source, before, progress)
+    if source.uri.partition(":")[0] == "sample":
+        today = max(today, before)  # the generated calendar is ahead of ours
+    return clean(raw, source, before=before, today=today)
+
+
+def _read_raw(source: Source, before: date, progress: Progress) -> RawTables:
+    kind, colon, rest = source.uri.partition(":")
+    if kind == "sample" and bool(rest) == bool(colon):
+        return read_sample(uris.world_of(rest), before, progress)
+    if kind == "recbole" and rest:
+        return read_recbole(Path(rest).expanduser(), progress)
+    raise uris.unknown(source.uri)

@@ -1,0 +1,140 @@
+"""One column at a time: from what a file holds to the type the contract wants."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recbatch.contracts import Float32s
+from recbatch.errors import DataError
+from recbatch.sources.ledger import Codes, mark
+from recbatch.sources.parts import Part
+
+Bools = npt.NDArray[np.bool_]
+
+
+def require(part: Part, names: Iterable[str]) -> None:
+    """Checks that the columns are there, and that no name stands twice.
+
+    Raises:
+        DataError: one is missing or doubled; names the file and the nearest column there is.
+    """
+    have = part.table.column_names
+    for name in have:
+        if have.count(name) > 1:
+            raise DataError(f"{part.name}: column {name} stands there {have.count(name)} times; rename or drop one")
+    for name in names:
+        if name not in have:
+            near = difflib.get_close_matches(name, have, n=1, cutoff=0.5)
+            hint = f"rename column {near[0]}" if near else f"it has {', '.join(have) or 'no columns'}; add the column"
+            raise DataError(f"{part.name}: no column {name}; {hint}")
+
+
+def ids(part: Part, name: str) -> pa.ChunkedArray:
+    """A column of identifiers as text; integers become their decimal digits.
+
+    Raises:
+        DataError: neither text nor integers.
+    """
+    column = _plain_text(part.table[name])
+    if pa.types.is_string(column.type):
+        return column
+    if pa.types.is_integer(column.type) or pa.types.is_null(column.type):
+        return column.cast(pa.string())
+    raise DataError(
+        f"{part.name} row 1: column {name} is {column.type}, expected text or integers;"
+        f" write the ids as text (a float turns 7 into 7.0 and rounds long ids)"
+    )
+
+
+def mark_bad_ids(codes: Codes, column: pa.ChunkedArray) -> None:
+    """Marks rows whose identifier is null, empty, blank or holds a NUL character."""
+    mark(codes, as_bools(pc.is_null(column)), "null_id")
+    mark(codes, as_bools(pc.equal(pc.utf8_trim_whitespace(column), "")), "empty_id")
+    mark(codes, as_bools(pc.match_substring(column, "\x00")), "nul_in_id")
+
+
+def text(part: Part, name: str) -> pa.ChunkedArray:
+    """A column as text, blank values null.
+
+    Raises:
+        DataError: its type has no text.
+    """
+    column = _plain_text(part.table[name])
+    try:
+        column = column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"{part.name}: column {name} is {column.type}, expected text; write it as text") from error
+    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), pa.scalar(None, pa.string()), column)
+
+
+def numbers(part: Part, name: str) -> tuple[Float32s, Bools, Bools]:
+    """A column of numbers.
+
+    Returns:
+        Values (shape (rows,), 0 where there is none), which rows have no value, and which have one that is not a
+        finite number.
+
+    Raises:
+        DataError: neither numbers nor text.
+    """
+    column = _plain_text(part.table[name])
+    if pa.types.is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+        missing = as_bools(pc.is_null(column)) | as_bools(pc.equal(column, ""))
+        column = _parsed(column)
+    elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type):
+        missing = as_bools(pc.is_null(column))
+    elif pa.types.is_decimal(column.type):
+        missing = as_bools(pc.is_null(column))
+    else:
+        raise DataError(f"{part.name} row 1: column {name} is {column.type}, expected a number; convert the column")
+    values = np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), float("nan")), np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = values.astype(np.float32)
+    bad = ~np.isfinite(narrow) & ~missing
+    return np.where(missing | bad, np.float32(0), narrow).astype(np.float32), missing, bad
+
+
+def labels(part: Part, name: str) -> pa.ChunkedArray:
+    """A column of lists of text; text is split at `|`, blank is null.
+
+    Raises:
+        DataError: neither lists of text nor text.
+    """
+    column = _plain_text(part.table[name])
+    wanted = pa.list_(pa.string())
+    try:
+        if pa.types.is_string(column.type):
+            column = pc.split_pattern(text(part, name), "|")
+        return column.cast(wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(
+            f"{part.name}: column {name} is {column.type}, expected a list of text or text with | between the labels;"
+            " convert the column"
+        ) from error
+
+
+def as_bools(column: pa.ChunkedArray | pa.Array) -> Bools:
+    """A Boolean column as an array, null as False."""
+    return np.asarray(pc.fill_null(column, False), np.bool_)
+
+
+def _plain_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    return column.cast(pa.string()) if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else column
+
+
+def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text as numbers, null where it is none."""
+    number = pc.match_substring_regex(column, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+    plain = pc.replace_substring_regex(pc.if_else(number, column, None), r"^\+", "")
+    return plain.cast(pa.float64())

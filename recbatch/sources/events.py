@@ -1,0 +1,130 @@
+"""Interactions as read, to the contract's columns and a fault code per row."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recbatch.contracts import Bools, Int64s
+from recbatch.errors import DataError
+from recbatch.sources import columns
+from recbatch.sources.ledger import Codes, mark
+from recbatch.sources.parts import Part
+from recbatch.sources.times import Times, read_times
+
+COLUMNS = ("user_id", "item_id", "occurred_at", "rating", "weight")
+_OTHER_NAMES = ("timestamp", "time", "datetime", "date", "ts", "event_time", "created_at")
+
+
+@dataclass(frozen=True, slots=True)
+class EventRows:
+    """Interactions of all parts in order; `codes` is filled in as faults are found."""
+
+    table: pa.Table
+    micros: Int64s
+    """Shape (rows,): microseconds since 1970 UTC, 0 where there is no time."""
+    untimed: Bools
+    """Shape (rows,): no time is given."""
+    codes: Codes
+
+
+def read_events(parts: Sequence[Part], unit: str, today: date) -> EventRows:
+    """Brings interactions into the contract's columns and marks the rows that are faulty by themselves.
+
+    Args:
+        parts: the rows as read.
+        unit: of numeric times.
+        today: the real date.
+
+    Raises:
+        DataError: a column is missing or of a wrong type.
+    """
+    pieces = [_read_part(part, unit, today) for part in parts]
+    if not pieces:
+        raise DataError("interactions: no file was read; check the source")
+    return EventRows(
+        pa.concat_tables([piece.table for piece in pieces]),
+        np.concatenate([piece.micros for piece in pieces]),
+        np.concatenate([piece.untimed for piece in pieces]),
+        np.concatenate([piece.codes for piece in pieces]),
+    )
+
+
+def repeats(events: EventRows, item_codes: Int64s) -> Bools:
+    """Which rows say again what an earlier one said: user, item, time, rating and weight are equal.
+
+    Args:
+        events: rows with a fault and rows without a time are never repeats.
+        item_codes: shape (rows,), one number per item.
+    """
+    users = np.asarray(pc.dictionary_encode(events.table["user_id"], "encode").combine_chunks().indices, np.int64)
+    rows = np.flatnonzero((events.codes == 0) & ~events.untimed)
+    keys = (users[rows], item_codes[rows], events.micros[rows], *(_bits(events, name)[rows] for name in COLUMNS[3:]))
+    digests = _digest(keys)
+    order = np.argsort(digests, kind="stable")
+    same = digests[order][1:] == digests[order][:-1]
+    suspect = np.sort(order[np.r_[False, same] | np.r_[same, False]])
+    exact = np.stack([key[suspect] for key in keys], axis=1)
+    first = np.unique(exact, axis=0, return_index=True)[1] if len(suspect) else np.empty(0, np.int64)
+    again: Bools = np.zeros(len(events.codes), np.bool_)
+    again[rows[suspect]] = True
+    again[rows[suspect[first]]] = False
+    return again
+
+
+def _read_part(part: Part, unit: str, today: date) -> EventRows:
+    columns.require(part, ("user_id", "item_id"))
+    users, items = columns.ids(part, "user_id"), columns.ids(part, "item_id")
+    times = _times(part, unit, today)
+    codes: Codes = np.zeros(part.table.num_rows, np.int8)
+    columns.mark_bad_ids(codes, users)
+    columns.mark_bad_ids(codes, items)
+    mark(codes, times.bad, "bad_timestamp")
+    mark(codes, times.impossible, "impossible_timestamp")
+    arrays = [users, items, pa.array(times.micros, mask=times.missing).cast(pa.timestamp("us"))]
+    for name in ("rating", "weight"):
+        values, missing, bad = _numbers(part, name)
+        mark(codes, bad | ((values < 0) if name == "weight" else False), f"bad_{name}")
+        arrays.append(pa.array(values, mask=missing))
+    return EventRows(pa.table(arrays, names=list(COLUMNS)), times.micros, times.missing, codes)
+
+
+def _times(part: Part, unit: str, today: date) -> Times:
+    have = part.table.column_names
+    if "occurred_at" in have:
+        return read_times(part, "occurred_at", unit, today)
+    near = [name for name in have if name in _OTHER_NAMES] or difflib.get_close_matches("occurred_at", have, 1)
+    if near:
+        # Without its time an event counts as before every run date: what happened later would leak into the past.
+        raise DataError(f"{part.name}: no column occurred_at; rename column {near[0]}, or drop it if it is no time")
+    none = np.zeros(part.table.num_rows, np.bool_)
+    return Times(np.zeros(part.table.num_rows, np.int64), ~none, none, none)
+
+
+def _numbers(part: Part, name: str) -> tuple[npt.NDArray[np.float32], Bools, Bools]:
+    if name in part.table.column_names:
+        return columns.numbers(part, name)
+    none = np.zeros(part.table.num_rows, np.bool_)
+    return np.zeros(part.table.num_rows, np.float32), ~none, none
+
+
+def _bits(events: EventRows, name: str) -> Int64s:
+    """A number per distinct value of a float column, null included."""
+    values = np.asarray(pc.fill_null(events.table[name], float("nan")), np.float32)
+    return (values + np.float32(0)).view(np.int32).astype(np.int64)  # + 0 makes -0.0 and 0.0 equal
+
+
+def _digest(keys: tuple[Int64s, ...]) -> npt.NDArray[np.uint64]:
+    """Equal keys, equal digests; unequal keys may collide, which the caller settles."""
+    mixed = np.zeros(len(keys[0]), np.uint64)
+    for key in keys:
+        mixed = (mixed ^ key.view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
