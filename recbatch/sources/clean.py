@@ -109,7 +109,7 @@ def _kept_rows(codes: Codes, repaired: str) -> Bools:
     """Rows without fault or with a fault that was put right in place."""
     put_right: Codes = np.zeros(1, np.int8)
     mark(put_right, np.ones(1, np.bool_), repaired)
-    return (codes == 0) | (codes == put_right[0])
+    return np.isin(codes, [0, put_right[0]])
 
 
 def _cut(events: EventRows, before: date) -> tuple[pa.Table, int]:

@@ -17,6 +17,8 @@ from recbatch.sources.parts import Part
 
 Bools = npt.NDArray[np.bool_]
 
+_NUMERIC = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
+
 
 def require(part: Part, names: Iterable[str]) -> None:
     """Checks that the columns are there, and that no name stands twice.
@@ -88,9 +90,7 @@ def numbers(part: Part, name: str) -> tuple[Float32s, Bools, Bools]:
         column = pc.utf8_trim_whitespace(column)
         missing = as_bools(pc.is_null(column)) | as_bools(pc.equal(column, ""))
         column = _parsed(column)
-    elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type):
-        missing = as_bools(pc.is_null(column))
-    elif pa.types.is_decimal(column.type):
+    elif any(is_kind(column.type) for is_kind in _NUMERIC):
         missing = as_bools(pc.is_null(column))
     else:
         raise DataError(f"{part.name} row 1: column {name} is {column.type}, expected a number; convert the column")

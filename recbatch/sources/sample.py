@@ -58,8 +58,8 @@ def read_sample(world: World, before: date, progress: Progress) -> RawTables:
     days = (before - FIRST_DAY).days
     if days < 1:
         raise DataError(f"sample: nothing happens before {FIRST_DAY + timedelta(days=1)}; use a later --run-date")
-    users = user_table(world, world.users_by(days - 1))
-    items = item_table(world, world.titles_by(days - 1))
+    users = user_table(world, int(world.users_by(days - 1)))
+    items = item_table(world, int(world.titles_by(days - 1)))
     events = pa.concat_tables(list(_chunks(world, days, users, items, progress)))
     uri = world.uri
     identity = hashlib.sha256(f"{uri} before {before.isoformat()} {World.EDITION}".encode()).hexdigest()
@@ -127,7 +127,8 @@ def _items(world: World, day: Int64s, number: Int64s, user: Int64s, channel: Int
     rank = _HITS_PER_STEP * step + (uniforms(world.seed, "hit", day, number) * _HITS_PER_STEP).astype(np.int64)
     hit = window + rank * world.hit_stride % world.titles
     newest = world.titles_by(day) // tastes - 1 - step % max(1, per_taste // 2)
-    return np.select([channel <= _SIDE, channel == _HITS], [trail, hit], newest * tastes + main).astype(np.int64)
+    new = newest * tastes + main
+    return np.where(channel <= _SIDE, trail, np.where(channel == _HITS, hit, new))
 
 
 def _count_on(counts: npt.NDArray[np.int32], keys: Int64s) -> Int64s:

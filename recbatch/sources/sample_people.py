@@ -14,7 +14,7 @@ OCCUPATIONS = ("artist", "clerk", "engineer", "farmer", "nurse", "retired", "stu
 _ID_DIGITS = 7
 
 
-def user_table(world: World, count: int | np.int64) -> pa.Table:
+def user_table(world: World, count: int) -> pa.Table:
     """The first `count` users in order of arrival: user_id, gender, age_band, occupation (all text)."""
     user = np.arange(count, dtype=np.int64)
     columns = {"user_id": pc.utf8_lpad(pc.cast(pa.array(user + 1), pa.string()), _ID_DIGITS, "0")}

@@ -10,22 +10,18 @@ import pyarrow as pa
 from recbatch.contracts import Int64s
 from recbatch.sources.sample_world import FIRST_DAY, World, uniforms
 
-_FIRST = (
-    "Silent Amber Winter Paper Midnight Crooked Golden Distant Hollow Scarlet Borrowed Northern Broken Velvet Electric "
-    "Forgotten Salted Burning Quiet Émile's Señora's Żółty Ærlige Last"
-).split()
-_SECOND = (
-    "Harbour|Lighthouse|Orchard|Letters|Carnival|Garden|Railway|Island|Mirror|Parade|Kitchen|Voyage|Summer|Bridge|"
-    "Clockmaker|Detective|Café|Fjord|Mañana|Ночь|雪の橋|دریا|Straße|Übung|Promise|Tempest|Riddle|Shadow|Wolves|Detour"
-).split("|")
-_GENRES = (
-    "Drama Comedy Thriller Romance Adventure Documentary Mystery Animation Horror Fantasy Western Musical Crime War "
-    "History Family"
-).split()
+_FIRST_WORDS = """Silent Amber Winter Paper Midnight Crooked Golden Distant Hollow Scarlet Borrowed Northern Broken
+    Velvet Electric Forgotten Salted Burning Quiet Émile's Señora's Żółty Ærlige Last"""
+_SECOND_WORDS = """Harbour Lighthouse Orchard Letters Carnival Garden Railway Island Mirror Parade Kitchen Voyage Summer
+    Bridge Clockmaker Detective Café Fjord Mañana Ночь 雪の橋 دریا Straße Übung Promise Tempest Riddle Shadow Wolves
+    Detour Meadow"""
+_GENRE_WORDS = """Drama Comedy Thriller Romance Adventure Documentary Mystery Animation Horror Fantasy Western Musical
+    Crime War History Family"""
+_FIRST, _SECOND, _GENRES = _FIRST_WORDS.split(), _SECOND_WORDS.split(), _GENRE_WORDS.split()
 _OLDEST_YEAR = 1950
 
 
-def item_table(world: World, count: int | np.int64) -> pa.Table:
+def item_table(world: World, count: int) -> pa.Table:
     """The first `count` titles in order of appearance: item_id, title, genres, year (int32)."""
     number = np.arange(count, dtype=np.int64)
     years = _years(world, number)
@@ -35,7 +31,7 @@ def item_table(world: World, count: int | np.int64) -> pa.Table:
     titles = [f"{_name(at)} ({year})" for at, year in enumerate(years.tolist())]
     return pa.table(
         {
-            "item_id": pa.array([str(at + 1) for at in range(int(count))]),
+            "item_id": pa.array([str(at + 1) for at in range(count)]),
             "title": pa.array(titles),
             "genres": pa.array(genres, pa.list_(pa.string())),
             "year": pa.array(years, pa.int32()),
@@ -44,10 +40,9 @@ def item_table(world: World, count: int | np.int64) -> pa.Table:
 
 
 def _name(at: int) -> str:
-    # 23 and 30 share no factor with each other's stride, so the pairs run through all combinations before a "Part 2".
-    pairs = len(_FIRST) * len(_SECOND)
-    series, pair = divmod(at, pairs)
-    words = f"{_FIRST[pair % len(_FIRST)]} {_SECOND[(pair // len(_FIRST) + pair * 7) % len(_SECOND)]}"
+    # 24 and 31 share no factor: the pairs of remainders run through all combinations before a "Part 2".
+    series, pair = divmod(at, len(_FIRST) * len(_SECOND))
+    words = f"{_FIRST[pair % len(_FIRST)]} {_SECOND[pair % len(_SECOND)]}"
     return words if series == 0 else f"{words}, Part {series + 1}"
 
 

@@ -140,15 +140,16 @@ def uniforms(seed: int, name: str, first: Int64s, second: Int64s) -> npt.NDArray
     Args:
         seed: of the world.
         name: what the numbers are for.
-        first, second: shape (n,), non-negative.
+        first: shape (n,), non-negative.
+        second: shape (n,), non-negative.
 
     Returns:
         Shape (n,).
     """
-    state = np.uint64(zlib.crc32(f"{seed}/{name}".encode()) * 0x9E3779B1)
+    state = np.full(len(first), zlib.crc32(f"{seed}/{name}".encode()) * 0x9E3779B1, np.uint64)
     for word in (first, second):
         state = _mix(word.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + state)
-    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.asarray((state >> np.uint64(11)) * 2.0**-53, np.float64)
 
 
 def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from typing import Any
 
 from recbatch.errors import UsageError
 from recbatch.sources.sample_world import World
@@ -33,8 +34,10 @@ def world_of(words: str) -> World:
     Raises:
         UsageError: an unknown parameter, a word that is no number, or a number out of range.
     """
-    kinds = {field.name: type(field.default) for field in dataclasses.fields(World)}
-    values: dict[str, int | float] = {}
+    kinds: dict[str, type[int] | type[float]] = {
+        field.name: float if "events" in field.name else int for field in dataclasses.fields(World)
+    }
+    values: dict[str, Any] = {}
     for word in filter(None, words.split(",")):
         name, _, value = word.partition("=")
         if name not in kinds:
@@ -44,7 +47,7 @@ def world_of(words: str) -> World:
             values[name] = kinds[name](value)
         except ValueError as error:
             raise UsageError(f"--source sample:{words}: {name} takes a number, not {value!r}") from error
-    world = World(**values)  # type: ignore[arg-type]
+    world = World(**values)
     _require_range(words, world)
     return world
 
