@@ -1,0 +1,72 @@
+"""STAGE report: one self-contained page about one run, for whoever operates it or works with its lists.
+
+No script, nothing loaded from elsewhere, plots inlined. It is a function of the run's tables and the manifest's head:
+equal input gives equal bytes.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import duckdb
+import jinja2
+
+from recbatch import store
+from recbatch.contracts import Json
+from recbatch.report import _facts, _format, _plots, _quality
+
+FILE_NAME = "report.html"
+
+
+def write(folder: Path, con: duckdb.DuckDBPyConnection, head: Json) -> Path:
+    """Writes `report.html` about a run.
+
+    Args:
+        folder: of the run, staged and not yet sealed.
+        con: holds the readers' views of this one run: recommendations, popular, users, items, metrics, audits and
+            quarantine.
+        head: of the manifest; every key may be missing.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        duckdb.Error: a view is missing.
+        OSError: the file system refuses.
+    """
+    path = folder / FILE_NAME
+    store.write_bytes(path, render(con, head).encode())
+    return path
+
+
+def render(con: duckdb.DuckDBPyConnection, head: Json) -> str:
+    """The page's HTML; arguments as in `write`."""
+    facts = _facts.gather(con)
+    quality = _quality.choose(facts.metrics, head)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= _format.FILTERS | {"change": _format.change}
+    source = resources.files("recbatch.report").joinpath("template.html").read_text("utf-8")
+    return environment.from_string(source).render(
+        head=head,
+        facts=facts,
+        quality=quality,
+        names=_quality.NAMES,
+        headline=_quality.headline(quality, head, facts.audits),
+        failed=[row for row in facts.audits if not row["passed"]],
+        curves=_curves(head),
+        plots={
+            "quality": _plots.quality(quality),
+            "popularity": _plots.popularity(facts.lorenz, facts.bins, facts.balance),
+            "losses": _plots.losses(_curves(head)),
+            "timings": _plots.timings(head.get("seconds") or {}),
+        },
+    )
+
+
+def _curves(head: Json) -> list[list[float]]:
+    """The training losses, one list per part of the model; a single curve counts as one part."""
+    losses = (head.get("train") or {}).get("losses") or []
+    return [list(losses)] if losses and not isinstance(losses[0], list | tuple) else [list(curve) for curve in losses]

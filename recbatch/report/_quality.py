@@ -1,0 +1,113 @@
+"""The model against its baselines: which figures are shown, and the sentence that sums them up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from recbatch.contracts import Json
+from recbatch.report import _format
+
+NAMES = {"model": "Model", "parent": "Parent run", "popular": "Popularity"}
+"""Whose lists were judged, in the order in which they are shown."""
+
+_SHOWN = (("ndcg", 10), ("recall", 20), ("recall", 100))
+_SEGMENTS = ("all", "status=warm", "status=cold")
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The judged figures of one protocol."""
+
+    protocol: str | None
+    figures: dict[tuple[str, int, str, str], Json]
+    """(metric, k, segment, source) → row of `metrics`."""
+    shown: tuple[tuple[str, int], ...]
+    """(metric, k) in the order in which they are shown."""
+
+    @property
+    def sources(self) -> list[str]:
+        """Those that were judged, in the order in which they are shown."""
+        return _present(NAMES, {source for _, _, _, source in self.figures})
+
+    @property
+    def segments(self) -> list[str]:
+        """Those that were judged: all first."""
+        return _present(_SEGMENTS, {segment for _, _, segment, _ in self.figures})
+
+    def row(self, metric: str, k: int, segment: str, source: str) -> Json | None:
+        """A row of `metrics`, if it was measured."""
+        return self.figures.get((metric, k, segment, source))
+
+
+def choose(metrics: list[Json], head: Json) -> Quality:
+    """The figures of the night's protocol, and which of them to show.
+
+    Args:
+        metrics: rows of the table `metrics`.
+        head: may name the protocol and the gate's metric.
+    """
+    protocols = sorted({row["protocol"] for row in metrics})
+    named = head.get("judge_protocol")
+    protocol = named if named in protocols else next(iter(protocols), None)
+    figures = {
+        (row["metric"], row["k"], row["segment"], row["source"]): row for row in metrics if row["protocol"] == protocol
+    }
+    measured = {(metric, k) for metric, k, segment, _ in figures if segment == "all"}
+    judge = (head.get("config") or {}).get("judge") or {}
+    gate = (judge.get("metric", "ndcg"), judge.get("metric_k", 10))
+    wanted = [gate, *(pair for pair in _SHOWN if pair != gate)]
+    shown = [pair for pair in wanted if pair in measured] or sorted(measured)[:3]
+    return Quality(protocol, figures, tuple(shown))
+
+
+def comparison(quality: Quality) -> str | None:
+    """The model against popularity and parent in plain words; none where no one was judged."""
+    if not quality.shown:
+        return None
+    metric, k = quality.shown[0]
+    model = quality.row(metric, k, "all", "model")
+    popular = quality.row(metric, k, "all", "popular")
+    if model is None or popular is None:
+        return None
+    sentence = f"{_verdict(model, popular)}: {metric}@{k} {_against(model, popular)}{_overlap(model, popular)}."
+    parent = quality.row(metric, k, "all", "parent")
+    if parent is not None:
+        sentence += f" Against its parent: {_against(model, parent)}."
+    return sentence
+
+
+def headline(quality: Quality, head: Json, audits: Iterable[Json]) -> str:
+    """One or two plain sentences: what readers got, and how good it is."""
+    sentence = comparison(quality) or _not_judged(audits)
+    if "model_id" in head and head["model_id"] is None:
+        return f"Popularity only: no model stands behind these lists. {sentence}"
+    return sentence
+
+
+def _verdict(model: Json, popular: Json) -> str:
+    if model["value"] > popular["value"]:
+        return "Model beats popularity"
+    return "Model equals popularity" if model["value"] == popular["value"] else "Model falls behind popularity"
+
+
+def _against(ours: Json, theirs: Json) -> str:
+    figures = f"{_format.figure(ours['value'], 3)} vs {_format.figure(theirs['value'], 3)}"
+    change = _format.change(ours["value"], theirs["value"])
+    return figures if change == _format.DASH else f"{figures}, {change}"
+
+
+def _overlap(model: Json, popular: Json) -> str:
+    apart = model["ci_low"] > popular["ci_high"] or model["ci_high"] < popular["ci_low"]
+    return "" if apart else " (their 95 % intervals overlap)"
+
+
+def _not_judged(audits: Iterable[Json]) -> str:
+    gate = next((row for row in audits if row["check"] == "gate_judged"), None)
+    why = gate and (gate["detail"] or gate["observed"])
+    return f"Not judged: {_format.text(why)}." if why else "Not judged: no metrics were measured for this run."
+
+
+def _present(order: Iterable[str], names: set[str]) -> list[str]:
+    known = [name for name in order if name in names]
+    return known + sorted(names.difference(known))
