@@ -9,11 +9,14 @@ from recbatch.config import Source
 from recbatch.contracts import Progress, SourceTables, no_progress
 from recbatch.sources import uri as uris
 from recbatch.sources.clean import clean
+from recbatch.sources.files import read_files
+from recbatch.sources.importing import ImportReport, import_data
 from recbatch.sources.parts import RawTables
 from recbatch.sources.recbole import read_recbole
 from recbatch.sources.sample import read_sample
+from recbatch.sources.tfds import read_movielens
 
-__all__ = ["read"]
+__all__ = ["ImportReport", "import_data", "read"]
 
 
 def read(source: Source, *, before: date, today: date, progress: Progress = no_progress) -> SourceTables:
@@ -45,4 +48,9 @@ def _read_raw(source: Source, before: date, progress: Progress) -> RawTables:
         return read_sample(uris.world_of(rest), before, progress)
     if kind == "recbole" and rest:
         return read_recbole(Path(rest).expanduser(), progress)
+    if kind == "files" and rest:
+        return read_files(Path(rest).expanduser(), progress)
+    family, _, release = source.uri.partition("/")
+    if family == "movielens" and release in uris.MOVIELENS:
+        return read_movielens(release, Path(source.data_dir) if source.data_dir else None, progress)
     raise uris.unknown(source.uri)

@@ -20,7 +20,7 @@ from recbatch.sources.parts import Part
 from recbatch.sources.times import Times, read_times
 
 COLUMNS = ("user_id", "item_id", "occurred_at", "rating", "weight")
-_OTHER_NAMES = ("timestamp", "time", "datetime", "date", "ts", "event_time", "created_at")
+_OTHER_NAMES = ("timestamp", "time", "datetime", "date", "day", "dt", "ts", "event_time", "created_at")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,14 @@ def describe_file(path: Path, rows: int) -> InputFile:
     Raises:
         OSError: the file cannot be read.
     """
+    return InputFile(str(path), sha256_of(path), path.stat().st_size, rows)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes in hex.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-    return InputFile(str(path), digest.hexdigest(), path.stat().st_size, rows)
+        return hashlib.file_digest(stream, "sha256").hexdigest()

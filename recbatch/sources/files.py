@@ -1,0 +1,125 @@
+"""`files:DIR`: one's own tables as Parquet or CSV, whole, in pieces or in Hive folders."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recbatch.contracts import InputFile, Progress
+from recbatch.errors import DataError, InputMissing
+from recbatch.sources.csv_text import read_text_table
+from recbatch.sources.events import COLUMNS
+from recbatch.sources.parts import Part, RawTables, describe_file
+
+_SUFFIXES = (".parquet", ".csv")
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+
+
+def read_files(folder: Path, progress: Progress) -> RawTables:
+    """Reads the tables of a folder.
+
+    Args:
+        folder: holds `interactions`, `items` and optionally `users`. Each is a file `NAME.parquet` or `NAME.csv`,
+            several files `NAME-….parquet` (also `_` or `.` behind the name), or a folder `NAME` with such files at
+            any depth, where `key=value` folders give columns that the files lack.
+        progress: called with the files read.
+
+    Returns:
+        The tables as parts, pieces in natural order of their paths: dates and numbers ascend.
+
+    Raises:
+        InputMissing: the folder, `interactions` or `items` is not there.
+        DataError: a table is there in two forms, or a file cannot be parsed.
+    """
+    if not folder.is_dir():
+        raise InputMissing(f"{folder}: no such folder; name the one that holds interactions and items in files:DIR")
+    found = {name: _find(folder, name) for name in ("interactions", "items", "users")}
+    for name in ("interactions", "items"):
+        if not found[name]:
+            raise InputMissing(
+                f"{folder}: no {name}: looked for {name}.parquet, {name}.csv, {name}-*.parquet, {name}-*.csv and"
+                f" {name}/**; add one of them"
+            )
+    parts: dict[str, tuple[Part, ...]] = {}
+    inputs: list[InputFile] = []
+    total = sum(map(len, found.values()))
+    for name, paths in found.items():
+        tables = []
+        for path in paths:
+            tables.append(Part(str(path), _with_partitions(_read(path, name), path, folder / name)))
+            inputs.append(describe_file(path, tables[-1].table.num_rows))
+            progress("read", len(inputs), total)
+        parts[name] = tuple(tables)
+    return RawTables(parts["interactions"], parts["items"], parts["users"], tuple(inputs), merge_by_title=False)
+
+
+def _find(folder: Path, name: str) -> list[Path]:
+    """The files of a table in natural order; none where it is not there."""
+    pieces = re.compile(rf"{name}([-_.].*)?\.(parquet|csv)")
+    beside = [path for path in folder.iterdir() if path.is_file() and pieces.fullmatch(path.name)]
+    inside = [path for path in (folder / name).rglob("*") if path.suffix in _SUFFIXES and _is_data(path, folder)]
+    forms = [form for form in (*_by_suffix(beside), *_by_suffix(inside)) if form]
+    whole = [path for path in beside if path.stem == name]
+    if len(forms) > 1 or (whole and len(beside) > 1):
+        first, second = sorted(str(form[0]) for form in forms)[:2] if len(forms) > 1 else sorted(map(str, beside))[:2]
+        raise DataError(f"{name} is there twice: {first} and {second}; keep one form of it")
+    return sorted(forms[0], key=_natural) if forms else []
+
+
+def _by_suffix(paths: list[Path]) -> list[list[Path]]:
+    return [[path for path in paths if path.suffix == suffix] for suffix in _SUFFIXES]
+
+
+def _is_data(path: Path, folder: Path) -> bool:
+    """Whether a file below a table's folder holds rows: writers leave `_SUCCESS`, `.part.crc` and `_temporary/`."""
+    return path.is_file() and not any(part.startswith(("_", ".")) for part in path.relative_to(folder).parts)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts part-2 before part-10."""
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", str(path))]
+
+
+def _read(path: Path, name: str) -> pa.Table:
+    if path.suffix == ".csv":
+        table = read_text_table(path)
+        # Text cannot tell an empty value from none; in columns of the user's own it is none.
+        return table if name == "interactions" else _empty_as_null(table)
+    try:
+        with pq.ParquetFile(path) as file:
+            names = [column for column in file.schema_arrow.names if not _PANDAS_INDEX.fullmatch(column)]
+            if name == "interactions" and "occurred_at" in names:  # without it, another column may be the time
+                names = [column for column in names if column in COLUMNS]
+            return file.read(columns=names)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a readable Parquet file ({reason}); write it again") from error
+
+
+def _empty_as_null(table: pa.Table) -> pa.Table:
+    kept = ("item_id", "user_id", "title")
+    for at, name in enumerate(table.column_names):
+        if name not in kept:
+            table = table.set_column(at, name, _nullified(table.column(at)))
+    return table
+
+
+def _nullified(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+
+
+def _with_partitions(table: pa.Table, path: Path, root: Path) -> pa.Table:
+    """Adds the columns that `key=value` folders between the table's folder and the file stand for."""
+    if root not in path.parents:
+        return table
+    for word in path.parent.relative_to(root).parts:
+        key, equals, value = word.partition("=")
+        if equals and key not in table.column_names:
+            table = table.append_column(key, pa.array([value] * table.num_rows, pa.string()))
+    return table
