@@ -26,11 +26,13 @@ from ._plan import Plan
 from ._say import Say, now
 
 
-def write_recommendations(folder: Path, ranker: Ranker, data: Dataset, config: Config, say: Say) -> Int64s:
+def write_recommendations(
+    folder: Path, ranker: Ranker, data: Dataset, config: Config, say: Say
+) -> tuple[Int64s, dict[str, int]]:
     """Ranks every user and writes `recommendations` and `recommendations_buffer`, a file per shard.
 
     Returns:
-        Shape (users,): rows among the first k ranks.
+        Shape (users,): rows among the first k ranks; and the rows of each table.
     """
     k, length = config.score.k, config.score.k + config.score.buffer
     recommended = np.zeros(data.num_users, dtype=np.int64)
@@ -48,7 +50,7 @@ def write_recommendations(folder: Path, ranker: Ranker, data: Dataset, config: C
                 say.progress("score", int(batch.users[-1]) + 1, data.num_users)
             lists.next_file()
             buffer.next_file()
-    return recommended
+    return recommended, {schemas.RECOMMENDATIONS.name: lists.rows, schemas.RECOMMENDATIONS_BUFFER.name: buffer.rows}
 
 
 def write_tables(
@@ -83,8 +85,7 @@ def write_tables(
         schemas.METRICS: evaluate.metrics_table(outcome.metrics),
         schemas.QUARANTINE: tables.quarantine,
     }
-    rows = {table.name: publish.write_table(folder, table, content) for table, content in contents.items()}
-    return rows | {schemas.RECOMMENDATIONS.name: int(recommended.sum())}
+    return {table.name: publish.write_table(folder, table, content) for table, content in contents.items()}
 
 
 def seen(data: Dataset, config: Config) -> pa.Table | None:

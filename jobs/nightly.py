@@ -63,10 +63,10 @@ def night(
 
     say.stage("score")
     folder = publish.stage(lake, run_id)
-    recommended = _run.write_recommendations(folder, plan.ranker, data, config, say)
+    recommended, rows = _run.write_recommendations(folder, plan.ranker, data, config, say)
 
     say.stage("write")
-    rows = _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config)
+    rows |= _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config)
     head = _run.head(run_id, config, data, tables, model, plan, parent)
 
     say.stage("audit")

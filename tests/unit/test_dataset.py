@@ -1,0 +1,64 @@
+"""Positions, order and merging: what every stage relies on."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recbatch.contracts import NO_TIME
+from recbatch.errors import DataError
+
+from ._worlds import build
+
+
+def test_items_stand_by_length_then_text_and_users_by_bytes():
+    data = build([("b", "10", 1), ("ä", "9", 1), ("a", "0007", 1)], {"10": "x", "9": "y", "0007": "z", "11": "w"})
+    assert data.item_ids.to_pylist() == ["9", "10", "11", "0007"]
+    assert data.user_ids.to_pylist() == ["a", "b", "ä"]
+
+
+def test_ids_keep_their_zeros():
+    data = build([("0104257", "0000001", 1)], {"0000001": "x"})
+    assert data.user_ids.to_pylist() == ["0104257"]
+    assert data.item_ids.to_pylist() == ["0000001"]
+
+
+def test_events_stand_by_user_and_time_ties_in_input_order():
+    data = build(
+        [("b", "2", 1), ("a", "1", 5), ("b", "1", 3), ("b", "3", 3), ("a", "2", None)], {"1": "x", "2": "y", "3": "z"}
+    )
+    assert data.events.offsets.tolist() == [0, 2, 5]
+    assert data.item_ids.take(pa.array(data.events.items)).to_pylist() == ["2", "1", "1", "3", "2"]
+    assert data.events.occurred_at[0] == NO_TIME
+    assert data.events.weights.tolist() == [1.0] * 5
+    assert np.isnan(data.events.ratings).all()
+
+
+def test_items_of_one_title_become_one_candidate_with_the_smallest_id_and_all_its_events():
+    items = {"100": "Heat (1995)", "7": "Heat (1995)", "8": "Nil by Mouth (1997)", "20": "Heat (1995)"}
+    data = build([("a", "100", 2), ("a", "8", 1), ("b", "20", 1)], items, merge_by_title=True)
+    assert data.item_ids.to_pylist() == ["7", "8"]
+    assert data.titles.to_pylist() == ["Heat (1995)", "Nil by Mouth (1997)"]
+    assert data.events.items.tolist() == [0, 1, 0]
+    assert data.counts["titles_merged"] == 2
+
+
+def test_users_of_either_table_are_known_and_features_are_null_where_unlisted():
+    listed = pa.table({"user_id": ["c", "a"], "gender": ["F", "M"]})
+    data = build([("a", "1", 1), ("b", "1", 1)], {"1": "x"}, users=listed)
+    assert data.user_ids.to_pylist() == ["a", "b", "c"]
+    assert data.users["gender"].to_pylist() == ["M", None, "F"]
+    assert data.events.counts.tolist() == [1, 1, 0]
+
+
+def test_events_below_the_least_rating_are_no_positives():
+    with pytest.raises(DataError, match=r"no event before 2024-03-01 .* dataset.min_rating"):
+        build([("a", "1", 1)], {"1": "x"}, min_rating=4.0)
+
+
+def test_the_fingerprint_changes_with_any_event_and_with_nothing_else():
+    events = [("a", "1", 2), ("b", "2", 1)]
+    items = {"1": "x", "2": "y"}
+    same = build(events, items).fingerprint
+    assert build(list(reversed(events)), items).fingerprint == same
+    assert build([("a", "1", 2), ("b", "2", 1.5)], items).fingerprint != same
+    assert build(events, {"1": "x", "2": "Y"}).fingerprint != same

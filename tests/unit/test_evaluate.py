@@ -1,0 +1,123 @@
+"""What is judged, on whom, and when the gate says no."""
+
+from datetime import date
+
+import numpy as np
+import pytest
+
+from recbatch import config, evaluate, score, split
+from recbatch.contracts import NO_ITEM, Lists
+from recbatch.score import Ranker
+
+from ._worlds import build, random_world
+
+TITLES = {str(n): f"t{n}" for n in range(8)}
+
+
+def lists_of(users, positions):
+    positions = np.array(positions, dtype=np.int32)
+    blank = np.full(positions.shape, NO_ITEM, dtype=np.int32)
+    return Lists(users, positions, np.zeros(positions.shape, np.float32), np.zeros(positions.shape, np.int8), blank)
+
+
+def judged_world():
+    """User a: history 0, 1, then 2 twice and 1 again; user b: cold, then 3 and 4."""
+    events = [
+        ("a", "0", 20),
+        ("a", "1", 19),
+        ("a", "2", 1),
+        ("a", "2", 0.5),
+        ("a", "1", 0.4),
+        ("b", "3", 1),
+        ("b", "4", 0.5),
+    ]
+    data = build(events, TITLES)
+    return data, split.by_time(data, config.Judge(users_wanted=2))
+
+
+def test_a_pair_counts_once_and_a_seen_title_is_no_pair():
+    data, parts = judged_world()
+    pairs = evaluate.held_out(parts, keep_seen=False)
+    assert data.user_ids.take(pairs.users).to_pylist() == ["a", "b"]
+    assert list(zip(pairs.user_of.tolist(), pairs.items.tolist(), strict=True)) == [(0, 2), (1, 3), (1, 4)]
+    assert pairs.warm.tolist() == [True, False]
+    kept = evaluate.held_out(parts, keep_seen=True)
+    assert list(zip(kept.user_of.tolist(), kept.items.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 3), (1, 4)]
+
+
+def test_ranks_are_places_in_the_users_own_list():
+    _, parts = judged_world()
+    pairs = evaluate.held_out(parts, keep_seen=False)
+    lists = lists_of(pairs.users, [[5, 2, 3, NO_ITEM], [4, 2, 1, NO_ITEM]])
+    assert evaluate.ranks_of(pairs, lists).tolist() == [2, 0, 1]
+
+
+def test_metrics_count_cold_users_and_name_their_segment():
+    data, parts = judged_world()
+    pairs = evaluate.held_out(parts, keep_seen=False)
+    contenders = {
+        "model": lists_of(pairs.users, [[5, 2, 3], [4, 2, 1]]),
+        "popular": lists_of(pairs.users, [[2, 5, 6], [5, 6, 7]]),
+    }
+    outcome = evaluate.measure(contenders, pairs, data, config.Judge(), protocol="time:2d", seed=0)
+    found = {(row.metric, row.k, row.segment, row.source): row for row in outcome.metrics}
+    assert found["recall", 10, "all", "model"].value == pytest.approx((1 / 1 + 1 / 2) / 2)
+    assert found["recall", 10, "status=warm", "popular"].value == 1
+    assert found["recall", 10, "status=cold", "popular"].value == 0
+    assert found["recall", 10, "status=cold", "model"].users == 1
+    assert outcome.holdout["rank"].to_pylist() == [2, None, 1]
+    assert [(result.check, result.severity, result.passed) for result in outcome.gate] == [
+        ("gate_judged", "warn", False)
+    ]
+
+
+def gate_of(model_ranks, baseline_ranks, **settings):
+    users = len(model_ranks)
+    data = build([(f"u{n:03}", "0", 20) for n in range(users)] + [(f"u{n:03}", "1", 0.5) for n in range(users)], TITLES)
+    parts = split.by_time(data, config.Judge(users_wanted=users))
+    pairs = evaluate.held_out(parts, keep_seen=False)
+
+    def at(rank):
+        return [1 if place == rank else 7 for place in range(1, 11)]
+
+    contenders = {
+        "model": lists_of(pairs.users, [at(rank) for rank in model_ranks]),
+        "popular": lists_of(pairs.users, [at(rank) for rank in baseline_ranks]),
+    }
+    outcome = evaluate.measure(contenders, pairs, data, config.Judge(**settings), protocol="time:1d", seed=0)
+    return {result.check: result for result in outcome.gate}["gate_not_worse_than_popular"]
+
+
+def test_the_gate_stops_what_is_worse_beyond_chance_and_says_by_how_much():
+    worse = gate_of([0] * 60, [1] * 60)
+    assert not worse.passed
+    assert worse.severity == "error"
+    assert worse.observed == "ndcg@10 0.0000 on 60 users"
+    assert "difference -1.0000" in worse.detail
+    assert gate_of([1] * 60, [1] * 60).passed
+    assert gate_of([1] * 60, [0] * 60).passed
+
+
+def test_the_gate_forgives_chance_and_what_max_drop_allows():
+    noise = np.random.default_rng(0).integers(1, 11, size=(2, 60))
+    assert gate_of(*noise.tolist()).passed
+    slightly = [1] * 50 + [2] * 10
+    assert not gate_of([2] * 60, [1] * 60).passed
+    assert gate_of([2] * 60, [1] * 60, max_drop=0.4).passed
+    assert not gate_of(slightly, [1] * 60).passed
+    assert gate_of(slightly, [1] * 60, max_drop=0.1).passed
+
+
+def test_a_contender_equal_to_the_baseline_passes_and_the_table_is_sorted():
+    data, _ = random_world(5)
+    parts = split.by_time(data, config.Judge(users_wanted=50))
+    pairs = evaluate.held_out(parts, keep_seen=False)
+    popular = score.by_popularity(data, parts.train, date(2024, 2, 20), config.Popular())
+    lists = Ranker(popular).rank(parts.train, pairs.users, 30)
+    outcome = evaluate.measure({"model": lists, "popular": lists}, pairs, data, config.Judge(users_needed=5), protocol="x", seed=0)
+    assert all(result.passed for result in outcome.gate)
+    table = evaluate.metrics_table(outcome.metrics)
+    assert table.num_rows == len(outcome.metrics) > 0
+    assert table.sort_by([(name, "ascending") for name in ("metric", "k", "segment", "source", "protocol")]).equals(
+        table
+    )

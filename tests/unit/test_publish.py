@@ -1,0 +1,91 @@
+"""Tables on disk, run ids, and what readers without DuckDB are told."""
+
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recbatch import publish, schemas, store
+from recbatch.store import Lake
+
+ROW = {"segment": "all", "rank": 1, "item_id": "1", "title": "x", "score": 1.0}
+
+
+def rows(count):
+    return pa.Table.from_pylist([ROW | {"rank": n + 1} for n in range(count)], schema=schemas.arrow(schemas.POPULAR))
+
+
+def test_rows_come_back_in_order_in_small_groups_with_page_checksums(tmp_path):
+    with publish.TableWriter(tmp_path, schemas.POPULAR) as writer:
+        for start in range(0, 30_000, 7_000):
+            writer.write(rows(30_000).slice(start, 7_000))
+    (path,) = (tmp_path / "popular").iterdir()
+    assert writer.rows == 30_000
+    metadata = pq.read_metadata(path)
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [20_000, 10_000]
+    back = pq.read_table(path, page_checksum_verification=True)
+    assert back.equals(rows(30_000))
+
+
+def test_an_empty_table_still_has_its_columns(tmp_path):
+    assert publish.write_table(tmp_path, schemas.POPULAR, rows(0)) == 0
+    assert pq.read_schema(tmp_path / "popular" / "part-00000.parquet").names == list(schemas.POPULAR.column_names)
+
+
+def test_each_shard_is_a_file(tmp_path):
+    with publish.TableWriter(tmp_path, schemas.POPULAR) as writer:
+        for _ in range(3):
+            writer.write(rows(10))
+            writer.next_file()
+    assert sorted(path.name for path in (tmp_path / "popular").iterdir()) == [f"part-0000{n}.parquet" for n in range(3)]
+
+
+def test_columns_off_the_contract_are_a_bug(tmp_path):
+    with pytest.raises(AssertionError, match="not those of the contract"):
+        publish.write_table(tmp_path, schemas.POPULAR, pa.table({"rank": [1]}))
+
+
+def test_a_run_id_is_never_given_twice(tmp_path):
+    lake = Lake(tmp_path)
+    lake.create()
+    day = date(2024, 1, 1)
+    assert publish.next_run_id(lake, day) == "2024-01-01.1"
+    (lake.runs / "2024-01-01.1").mkdir()
+    (lake.blocked / "2024-01-01.2").mkdir()
+    (lake.runs / "2024-01-02.7").mkdir()
+    assert publish.next_run_id(lake, day) == "2024-01-01.3"
+
+
+def test_the_newest_three_blocked_runs_are_kept(tmp_path):
+    lake = Lake(tmp_path)
+    lake.create()
+    for number in (1, 2, 10, 11):
+        publish.block(lake, publish.stage(lake, f"2024-01-01.{number}"))
+    assert sorted(path.name for path in lake.blocked.iterdir()) == ["2024-01-01.10", "2024-01-01.11", "2024-01-01.2"]
+    assert list(lake.staging.iterdir()) == []
+
+
+def test_latest_json_names_every_file_of_the_run_and_is_left_alone_when_right(tmp_path):
+    lake = Lake(tmp_path)
+    lake.create()
+    folder = publish.stage(lake, "2024-01-01.1")
+    counts = {
+        table.name: publish.write_table(folder, table, schemas.arrow(table).empty_table())
+        for table in schemas.RUN_TABLES
+    }
+    store.seal(folder, {"run_id": "2024-01-01.1", "run_date": "2024-01-01", "k": 10, "rows": counts})
+    publish.promote(lake, folder)
+    publish.write_latest(lake, "2024-01-01.1")
+    latest = store.read_checked_json(lake.latest)
+    for table in schemas.RUN_TABLES:
+        (file,) = latest["tables"][table.name]["files"]
+        assert store.sha256_file(tmp_path / file["path"]) == file["sha256"]
+    written = lake.latest.stat().st_mtime_ns
+    publish.write_latest(lake, "2024-01-01.1")
+    assert lake.latest.stat().st_mtime_ns == written
+    lake.latest.write_text("{")
+    publish.write_latest(lake, "2024-01-01.1")
+    assert store.read_checked_json(lake.latest) == latest
+    assert publish.orphans(lake, []) == ["2024-01-01.1"]
+    assert publish.orphans(lake, ["2024-01-01.1"]) == []

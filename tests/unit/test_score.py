@@ -1,0 +1,173 @@
+"""Law 1 at the level of lists, on worlds with heavy, light and cold users."""
+
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recbatch import config, schemas, score
+from recbatch.contracts import NO_ITEM
+from recbatch.errors import ConfigError, DataError
+from recbatch.index import ExactIndex
+from recbatch.score import Catalogue, Ranker, by_popularity
+
+from ._worlds import RUN_DATE, SumTowers, build, random_world
+
+
+def ranker_of(data, towers, segments=(), keep_seen=False):
+    popular = by_popularity(data, data.events, RUN_DATE, config.Popular(segments=segments))
+    catalogue = Catalogue.of(towers, data)
+    return Ranker(popular, towers, catalogue, ExactIndex(catalogue.embeddings), keep_seen)
+
+
+def everyone(data):
+    return np.arange(data.num_users, dtype=np.int32)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("length", [1, 10, 40, 60])
+def test_everybody_gets_exactly_the_rows_that_are_left_unseen_and_unique(seed, length):
+    data, towers = random_world(seed)
+    lists = ranker_of(data, towers).rank(data.events, everyone(data), length)
+    for row in range(data.num_users):
+        seen = set(data.events.items[data.events.offsets[row] : data.events.offsets[row + 1]].tolist())
+        mine = [item for item in lists.positions[row].tolist() if item != NO_ITEM]
+        assert len(mine) == min(length, data.num_items - len(seen))
+        assert lists.lengths(length)[row] == len(mine)
+        assert len(set(mine)) == len(mine)
+        assert not seen & set(mine)
+        assert np.isfinite(lists.scores[row, : len(mine)]).all()
+        sources = lists.sources[row, : len(mine)].tolist()
+        assert sources == sorted(sources)
+        for source in set(sources):
+            scores = [s for s, of in zip(lists.scores[row].tolist(), sources, strict=False) if of == source]
+            assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_user_alone_gets_the_same_list_as_among_all(seed):
+    data, towers = random_world(seed)
+    ranker = ranker_of(data, towers, segments=("group",))
+    together = ranker.rank(data.events, everyone(data), 15)
+    for user in everyone(data):
+        alone = ranker.rank(data.events, np.array([user], dtype=np.int32), 15)
+        for field in ("positions", "scores", "sources", "because"):
+            np.testing.assert_array_equal(getattr(alone, field)[0], getattr(together, field)[user])
+
+
+def test_a_user_without_history_gets_the_segment_or_what_is_popular():
+    data, towers = random_world(1)
+    ranker = ranker_of(data, towers, segments=("group",))
+    lists = ranker.rank(data.events, everyone(data), 10)
+    cold = np.flatnonzero(data.events.counts == 0)
+    assert len(cold) == 5
+    for user in cold:
+        group = data.users["group"][int(user)].as_py()
+        segment = 0 if group is None else ranker.popular.segments.index(f"group={group}")
+        np.testing.assert_array_equal(lists.positions[user], ranker.popular.order[segment, :10])
+        assert schemas.SOURCES[lists.sources[user, 0]] == ("popular" if group is None else "segment")
+        assert (lists.because[user] == NO_ITEM).all()
+
+
+def test_kept_seen_titles_may_come_back():
+    data = build([("a", "1", 1), ("a", "2", 2), ("b", "3", 1)], {"1": "x", "2": "y", "3": "z"})
+    towers = SumTowers(data.item_ids, np.eye(3, dtype=np.float32))
+    kept = ranker_of(data, towers, keep_seen=True).rank(data.events, everyone(data), 3)
+    assert kept.positions[0].tolist() == [0, 1, 2]
+    unseen = ranker_of(data, towers).rank(data.events, everyone(data), 3)
+    assert unseen.positions[0].tolist() == [2, NO_ITEM, NO_ITEM]
+
+
+def test_because_is_the_title_with_the_largest_share():
+    data = build([("a", "1", 1), ("a", "2", 2)], {"1": "x", "2": "y", "3": "near x", "4": "near y"})
+    towers = SumTowers(data.item_ids, np.array([[1, 0], [0, 1], [0.9, 0.1], [0.1, 0.8]], dtype=np.float32))
+    lists = ranker_of(data, towers).rank(data.events, everyone(data), 2)
+    assert data.titles.take(pa.array(lists.positions[0])).to_pylist() == ["near x", "near y"]
+    assert data.titles.take(pa.array(lists.because[0])).to_pylist() == ["x", "y"]
+
+
+def test_popularity_halves_with_age_and_breaks_ties_by_item():
+    data = build(
+        [("a", "2", 0), ("b", "2", 30), ("c", "1", 0), ("d", "3", 30)], {"3": "z", "2": "y", "1": "x", "4": "w"}
+    )
+    midnight = RUN_DATE
+    popular = by_popularity(data, data.events, midnight, config.Popular(half_life_days=30))
+    assert popular.scores[0].tolist() == pytest.approx([1 + 1 / 2, 1, 1 / 2, 0])
+    assert data.item_ids.take(pa.array(popular.order[0])).to_pylist() == ["2", "1", "3", "4"]
+
+
+def test_a_segment_that_no_user_feature_backs_is_an_error_that_names_the_features():
+    data, _ = random_world(0)
+    with pytest.raises(ConfigError, match=r"popular.segments: no user feature 'age'.* has: group"):
+        by_popularity(data, data.events, RUN_DATE, config.Popular(segments=("age",)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda candidates: candidates * np.nan, "not finite"),
+        (lambda candidates: candidates * 0 + 1, "collapsed"),
+    ],
+)
+def test_broken_embeddings_stop_before_the_index(spoil, message):
+    data, towers = random_world(0)
+    with pytest.raises(DataError, match=message):
+        Catalogue.of(SumTowers(towers.item_ids, spoil(towers.candidates)), data)
+
+
+def test_a_model_of_other_ids_is_an_error():
+    data, towers = random_world(0)
+    foreign = SumTowers(pa.array([f"x{n}" for n in range(len(towers.item_ids))]), towers.candidates)
+    with pytest.raises(DataError, match="knows none of tonight's items"):
+        Catalogue.of(foreign, data)
+
+
+def test_rows_name_users_items_and_reasons():
+    data, towers = random_world(2)
+    lists = ranker_of(data, towers).rank(data.events, everyone(data), 12)
+    first, rest = score.to_table(lists, data, last_rank=10), score.to_table(lists, data, first_rank=11)
+    assert first.schema == schemas.arrow(schemas.RECOMMENDATIONS)
+    assert first.num_rows + rest.num_rows == int((lists.positions != NO_ITEM).sum())
+    assert set(rest["rank"].to_pylist()) <= {11, 12}
+    assert first.sort_by([("user_id", "ascending"), ("rank", "ascending")]).equals(first)
+    titles = dict(zip(data.item_ids.to_pylist(), data.titles.to_pylist(), strict=True))
+    for row in first.to_pylist():
+        assert row["title"] == titles[row["item_id"]]
+        assert (row["because_item_id"] is None) == (row["source"] != "model")
+
+
+def test_similar_items_are_near_by_angle_and_never_the_item_itself():
+    data = build([("a", "1", 1)], {"1": "x", "2": "y", "3": "z"})
+    towers = SumTowers(data.item_ids, np.array([[2, 0], [5, 1], [0, 1]], dtype=np.float32))
+    catalogue = Catalogue.of(towers, data)
+    table = score.similar_items(catalogue, data, ExactIndex(score.unit_vectors(catalogue)), 5)
+    assert [(row["item_id"], row["rank"], row["similar_item_id"]) for row in table.to_pylist()] == [
+        ("1", 1, "2"), ("1", 2, "3"), ("2", 1, "1"), ("2", 2, "3"), ("3", 1, "2"), ("3", 2, "1"),
+    ]  # fmt: skip
+
+
+def test_users_tell_who_they_were_and_why_they_got_less():
+    data = build(
+        [("a", "1", 9), ("a", "2", 8), ("b", "1", 1)],
+        {"1": "x", "2": "y"},
+        users=pa.table({"user_id": ["c"], "age": [7]}),
+    )
+    boundary = int(np.datetime64(date(2024, 2, 25), "us").astype(np.int64))
+    table = score.user_table(
+        data, known=np.array([2, 1, 0]), trained_before=boundary, recommended=np.array([0, 1, 2]), k=2
+    )
+    assert table["status"].to_pylist() == ["hot", "warm", "cold"]
+    assert table["shortfall_reason"].to_pylist() == ["catalogue_exhausted", "catalogue_exhausted", None]
+    assert table["interactions"].to_pylist() == [2, 1, 0]
+    assert table["first_at"].to_pylist()[2] is None
+    assert table["age"].to_pylist() == [None, None, 7]
+
+
+def test_items_count_their_events():
+    data = build([("a", "2", 9), ("b", "2", 1)], {"1": "x", "2": "y"})
+    table = score.item_table(data, np.array([False, True]))
+    assert table["interactions"].to_pylist() == [0, 2]
+    assert table["first_at"].to_pylist()[0] is None
+    assert (table["last_at"].to_pylist()[1] - table["first_at"].to_pylist()[1]).days == 8
+    assert table["in_vocabulary"].to_pylist() == [False, True]
