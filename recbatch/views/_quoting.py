@@ -57,11 +57,13 @@ def absolute(folder: Path) -> Path:
     """The folder's path from the root, links kept, `..` resolved: DuckDB's allowed_directories refuses `..`.
 
     Raises:
-        UsageError: the path holds a backslash, which DuckDB 2.0 takes for a separator.
+        UsageError: the path holds a backslash or a question mark, which DuckDB 2.0 takes for a separator and for the
+            beginning of options when it makes up the name of its write-ahead log.
     """
     whole = folder.resolve() if ".." in folder.parts else folder.absolute()
-    if "\\" in str(whole):
-        raise UsageError(
-            f"{whole}: DuckDB takes a backslash in a path for a separator; move the lake to another folder"
-        )
+    for character in "\\?":
+        if character in str(whole):
+            raise UsageError(
+                f"{whole}: DuckDB cannot work below a path with {character!r}; choose or rename the folder"
+            )
     return whole

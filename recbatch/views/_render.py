@@ -6,8 +6,10 @@ place, and nothing is left in a view or macro but files.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -63,14 +65,6 @@ class Renderer:
         self._runs = sorted(runs, key=lambda run: run_key(run.run_id))
         by_date = {run_key(run.run_id)[0]: run for run in self._runs}
         self._counting = list(by_date.values())
-        self._environment = jinja2.Environment(
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            autoescape=False,  # noqa: S701 - SQL, not HTML: every value passes the filter `literal`
-        )
-        self._environment.filters |= {"literal": quote_literal}
-        self._environment.globals |= self._globals()
 
     @property
     def live(self) -> Run:
@@ -79,11 +73,11 @@ class Renderer:
 
     def view(self, name: str) -> str:
         """The select of a mart."""
-        return self._render(_templates.load("marts")[name].text)
+        return self._render("marts", name)
 
     def macro(self, name: str) -> str:
         """The select of a macro; parameters stand in it by name."""
-        return self._render(_templates.load("macros")[name].text)
+        return self._render("macros", name)
 
     def _globals(self) -> dict[str, Any]:
         return {
@@ -93,14 +87,13 @@ class Renderer:
             "runs": self._runs,
             "counting": self._counting,
             "live": self.live,
-            "previous": self._counting[-2] if len(self._counting) > 1 else None,
         }
 
-    def _render(self, text: str, **values: object) -> str:
-        return self._environment.from_string(text).render(values)
+    def _render(self, kind: str, name: str, **values: object) -> str:
+        return _template(kind, name).render(self._globals() | values)
 
     def _ref(self, name: str, **values: object) -> str:
-        return "(\n" + self._render(_templates.load("staging")[name].text, **values) + "\n)"
+        return "(\n" + self._render("staging", name, **values) + "\n)"
 
     def _parquet(self, table: str, run: Run | None = None) -> str:
         files = (run or self.live).files_of(table)
@@ -110,6 +103,22 @@ class Renderer:
         paths = ", ".join(f"{self._root} || {quote_literal(path)}" for path in files)
         # Without the option, a lake below a folder such as `env=prod` grows a column `env`.
         return f"read_parquet([{paths}], hive_partitioning = false)"
+
+
+@cache
+def _template(kind: str, name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701 - SQL, not HTML: every value passes the filter `literal`
+    )
+    environment.filters |= {"literal": quote_literal, "json": _json}
+    return environment.from_string(_templates.load(kind)[name].text)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _columns(table: str, *, extra: bool = True) -> str:

@@ -1,7 +1,7 @@
 -- One row per user of run `a` or run `b`: how the list changed from a to b; columns as in run_diff.
 -- parameters: a, b
 with changes as (
-    select * from {{ ref('int_list_changes', before='a', after='b') }}
+    select * from {{ ref('int_list_changes', runs=runs, before='a', after='b') }}
 ),
 
 final as (

@@ -1,4 +1,4 @@
--- One row per rank for one user: the list, or the head of `popular` where the user is unknown; columns as in recommendations.
+-- One row per rank for one user: the list, or the head of `popular` where the user is unknown.
 -- parameters: user
 with recommendations as (
     select * from {{ ref('stg_recommendations') }}
@@ -12,7 +12,7 @@ known as (
 
 popular as (
     select * from {{ ref('stg_popular') }}
-    where segment = 'all' and rank <= {{ live.head.k }}
+    where segment = 'all' and rank <= {{ live.head.k | literal }}
 ),
 
 final as (

@@ -1,4 +1,4 @@
--- One row per user and rank: tonight's lists without what users did since; the buffer fills up from behind. Columns as in recommendations.
+-- One row per user and rank: tonight's lists without what users did since, filled up from the buffer.
 -- parameters: events_table
 -- events_table: name of a table or view of your own with user_id and item_id
 with events as (
@@ -37,7 +37,7 @@ final as (
         source,
         because_item_id
     from ranked
-    where live_rank <= {{ live.head.k }}
+    where live_rank <= {{ live.head.k | literal }}
 )
 
 select * from final

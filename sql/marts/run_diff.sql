@@ -9,15 +9,18 @@
 -- entered: titles that are new in the list, by their rank now
 -- dropped: titles that left the list, by their rank before
 -- replaced: whether a list with titles before and now has none in common
+{% set pair = counting[-2:] %}
+{% set before = pair[0].run_id | literal %}
+{% set after = live.run_id | literal %}
 with changes as (
-    select * from {{ ref('int_list_changes', before=(previous.run_id if previous else none) | literal, after=live.run_id | literal) }}
+    select * from {{ ref('int_list_changes', runs=pair, before=before, after=after) }}
 ),
 
 final as (
     select
         user_id,
-        {{ (previous.run_id if previous else none) | literal }}::varchar as run_before,
-        {{ live.run_id | literal }}::varchar as run_after,
+        {{ before }}::varchar as run_before,
+        {{ after }}::varchar as run_after,
         rows_before,
         rows_after,
         kept,
@@ -26,7 +29,7 @@ final as (
         dropped,
         replaced
     from changes
-    {{ 'where false' if not previous }}
+    where run_before <> run_after
 )
 
 select * from final

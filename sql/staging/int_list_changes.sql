@@ -1,4 +1,4 @@
--- One row per user of either run: how the list changed between the runs `before` and `after`, two SQL expressions.
+-- One row per user of two of the `runs`: how the list changed; `before` and `after` are SQL for their ids.
 with lists as (
     select
         user_id,
@@ -6,7 +6,7 @@ with lists as (
         item_id,
         title,
         run_id = {{ after }} as is_after
-    from {{ ref('stg_recommendations_of_runs') }}
+    from {{ ref('stg_recommendations_of_runs', runs=runs) }}
     where run_id in ({{ before }}, {{ after }})
 ),
 
