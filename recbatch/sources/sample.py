@@ -29,13 +29,17 @@ _EVENTS_PER_CHUNK = 2_000_000
 """Events worked on at a time: about 500 MB of intermediate arrays."""
 _TRAIL, _SIDE, _HITS, _NEW = range(4)
 _CHANNELS = 4
-_CHANNEL_ENDS = np.array([0.52, 0.70, 0.92])
+_CHANNEL_ENDS = np.array([0.48, 0.63, 0.91])
 """Cumulative shares of the channels above; the last one gets the rest."""
 _SESSION_EVENTS = np.array([0.6, 0.85, 0.95])
 """Cumulative shares of sessions of 1, 2, 3 and 4 events: 1.6 on average."""
 _MEAN_SESSION_EVENTS = 1.6
-_HITS_PER_STEP = 6
-"""A user's next hit is one of the next six of the hit list."""
+_NEIGHBOURS = 4
+"""A power of two. Neighbours on a trail come in any order within blocks of this many."""
+_HITS_AT_A_TIME = 16
+"""A power of two. Titles that are hits at the same time; a user takes them in an order of their own."""
+_DAYS_PER_HIT = 10
+"""The list of hits moves on by one title in this many days."""
 _MICROS_PER_DAY = 86_400_000_000
 
 Floats = npt.NDArray[np.float64]
@@ -101,7 +105,7 @@ def _events(
     day, user, number, seconds = day[order], user[order], number[order], seconds[order]
     channel = np.searchsorted(_CHANNEL_ENDS, uniforms(world.seed, "channel", day, number), side="right")
     step = _count_on(steps, user * _CHANNELS + channel)
-    item = _items(world, day, number, user, channel, step)
+    item = _items(world, day, user, channel, step)
     times = (np.datetime64(FIRST_DAY, "D") + day).astype("datetime64[us]") + seconds * np.timedelta64(1_000_000, "us")
     return pa.table(
         {
@@ -113,22 +117,26 @@ def _events(
     )
 
 
-def _items(world: World, day: Int64s, number: Int64s, user: Int64s, channel: Int64s, step: Int64s) -> Int64s:
+def _items(world: World, day: Int64s, user: Int64s, channel: Int64s, step: Int64s) -> Int64s:
     """Shape (events,): the title of each event."""
     tastes = world.tastes
     main, side, start, side_start = world.taste_of(user)
     window = world.first_title_of(user)
     per_taste = world.titles // tastes
-    # Neighbours on a trail come in any order within a block of four.
-    shuffled = step ^ (uniforms(world.seed, "block", user, step // 4) * 4).astype(np.int64)
-    position = np.where(channel == _SIDE, side_start, start) + shuffled
+    position = np.where(channel == _SIDE, side_start, start) + _shuffled(world, "trail", user, step, _NEIGHBOURS)
     taste = (np.where(channel == _SIDE, side, main) + position // per_taste) % tastes
     trail = window + tastes * (position % per_taste) + taste
-    rank = _HITS_PER_STEP * step + (uniforms(world.seed, "hit", day, number) * _HITS_PER_STEP).astype(np.int64)
-    hit = window + rank * world.hit_stride % world.titles
+    rank = day // _DAYS_PER_HIT + _shuffled(world, "hits", user, step % _HITS_AT_A_TIME, _HITS_AT_A_TIME)
+    since = np.maximum(0, rank - _HITS_AT_A_TIME + 1) * _DAYS_PER_HIT
+    hit = world.first_title_on(since) + rank * world.hit_stride % world.titles
     newest = world.titles_by(day) // tastes - 1 - step % max(1, per_taste // 2)
     new = newest * tastes + main
     return np.where(channel <= _SIDE, trail, np.where(channel == _HITS, hit, new))
+
+
+def _shuffled(world: World, name: str, user: Int64s, step: Int64s, block: int) -> Int64s:
+    """Steps in an order of the user's own within every block of `block` (a power of two): none twice, none left out."""
+    return step ^ (uniforms(world.seed, name, user, step // block) * block).astype(np.int64)
 
 
 def _count_on(counts: npt.NDArray[np.int32], keys: Int64s) -> Int64s:

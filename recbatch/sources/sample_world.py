@@ -26,7 +26,7 @@ _NEW_TITLES_PER_DAY = 0.0025 / 7
 _ACTIVE_SHARE = 0.6
 """A user's activity falls by a factor e while this share of `users` arrives after them."""
 _TITLES_PER_TASTE = 50
-_FOLLOWS_FEATURES = 0.75
+_FOLLOWS_FEATURES = 0.85
 """Share of users whose tastes are those of their gender and age band, and of their occupation."""
 
 
@@ -111,7 +111,7 @@ class World:
             free = (uniforms(self.seed, f"{name} free", user, user) ** 1.5 * self.tastes).astype(np.int64)
             follows = uniforms(self.seed, f"{name} follows", user, user) < _FOLLOWS_FEATURES
             tastes.append(np.where(follows, planted, free))
-            start = uniforms(self.seed, f"{name} start", user, user) ** 3 * (self.titles // self.tastes)
+            start = uniforms(self.seed, f"{name} start", user, user) ** 4 * (self.titles // self.tastes)
             starts.append(start.astype(np.int64))
         return tastes[0], tastes[1], starts[0], starts[1]
 
@@ -123,8 +123,11 @@ class World:
     def first_title_of(self, user: Int64s) -> Int64s:
         """Where the window of `titles` titles that a user knows begins: later users live with later titles."""
         waited = np.maximum(0, (user - self.users) / (self.users * _NEW_USERS_PER_DAY))
-        new = (self.titles * _NEW_TITLES_PER_DAY * waited).astype(np.int64)
-        return new // self.tastes * self.tastes
+        return self.first_title_on(DENSE_DAYS + waited.astype(np.int64))
+
+    def first_title_on(self, day: Int64s) -> Int64s:
+        """Where the newest `titles` titles begin, as a multiple of the number of tastes."""
+        return (self.titles_by(day) - self.titles) // self.tastes * self.tastes
 
     def _candidate(self, day: Int64s, number: Int64s, name: str) -> Int64s:
         known = self.users_by(day)
