@@ -109,22 +109,26 @@ def popularity(lorenz: Sequence[Json], bins: Sequence[Json], balance: dict[str, 
     def draw(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
         _popularity_bins(left, bins)
-        right.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":", label="all titles alike")
-        for measure, label, colour, dashes in (
-            ("recommended", "recommended rows", _BLUE, "-"),
-            ("interactions", "interactions", _ORANGE, "--"),
-        ):
+        (diagonal,) = right.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
+        for measure, colour, dashes in (("recommended", _BLUE, "-"), ("interactions", _ORANGE, "--")):
             points = [row for row in lorenz if row["measure"] == measure]
             right.plot(
                 [0.0, *(row["titles_share"] for row in points)],
                 [0.0, *(row["amount_share"] for row in points)],
                 color=colour,
                 linestyle=dashes,
-                label=label,
             )
         right.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of titles, least first", ylabel="share of the total")
         right.set_title("Concentration (Lorenz curves)")
-        right.legend(loc="upper left", fontsize=9)
+        handles, labels = left.get_legend_handles_labels()
+        order = [labels.index(label) for label in ("titles", "recommended rows", "interactions")]
+        entries = [handles[place] for place in order]
+        figure.legend(
+            [*entries, diagonal],
+            [*(labels[place] for place in order), "all titles alike"],
+            loc="outside lower center",
+            ncols=4,
+        )
 
     gini = ", ".join(f"{name} {_format.figure(row['gini'], 3)}" for name, row in sorted(balance.items(), reverse=True))
     alt = "Share of titles, interactions and recommended rows by popularity of the title, and Lorenz curves."
@@ -147,7 +151,6 @@ def _popularity_bins(axes: Any, bins: Sequence[Json]) -> None:
     axes.set_ylim(bottom=0)
     axes.set_title("By popularity of the title")
     axes.grid(visible=False, axis="x")
-    axes.legend(fontsize=9)
 
 
 def timings(seconds: dict[str, float]) -> Plot | None:
@@ -161,7 +164,7 @@ def timings(seconds: dict[str, float]) -> Plot | None:
         bars = axes.barh(names, list(seconds.values()), 0.7, color=_BLUE)
         axes.bar_label(bars, [_format.duration(value) for value in seconds.values()], padding=4, fontsize=9)
         axes.invert_yaxis()
-        axes.margins(x=0.12)
+        axes.margins(x=0.12, y=0.02)
         axes.set_xlabel("seconds")
         axes.grid(visible=False, axis="y")
 
@@ -176,9 +179,8 @@ def losses(curves: Sequence[Sequence[float]]) -> Plot | None:
         return None
 
     def draw(figure: Any) -> None:
-        for place, (axes, curve) in enumerate(
-            zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True)
-        ):
+        row = figure.subplots(1, len(shown), squeeze=False)[0]
+        for place, (axes, curve) in enumerate(zip(row, shown, strict=True)):
             axes.plot(range(1, len(curve) + 1), curve, color=_BLUE, linewidth=1.5)
             axes.set_title(f"Training loss, part {place + 1}" if len(shown) > 1 else "Training loss")
             axes.set_xlabel("epoch")

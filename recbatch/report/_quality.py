@@ -51,7 +51,9 @@ def choose(metrics: list[Json], head: Json) -> Quality:
     named = head.get("judge_protocol")
     protocol = named if named in protocols else next(iter(protocols), None)
     figures = {
-        (row["metric"], row["k"], row["segment"], row["source"]): row for row in metrics if row["protocol"] == protocol
+        (row["metric"], row["k"], row["segment"], row["source"]): row
+        for row in metrics
+        if row["protocol"] == protocol and _sound(row)
     }
     measured = {(metric, k) for metric, k, segment, _ in figures if segment == "all"}
     judge = (head.get("config") or {}).get("judge") or {}
@@ -106,6 +108,10 @@ def _not_judged(audits: Iterable[Json]) -> str:
     gate = next((row for row in audits if row["check"] == "gate_judged"), None)
     why = gate and (gate["detail"] or gate["observed"])
     return f"Not judged: {_format.text(why)}." if why else "Not judged: no metrics were measured for this run."
+
+
+def _sound(row: Json) -> bool:
+    return all(_format.finite(row[name]) for name in ("value", "ci_low", "ci_high"))
 
 
 def _present(order: Iterable[str], names: set[str]) -> list[str]:
