@@ -16,7 +16,10 @@ from recbatch.views._quoting import absolute, quote_literal
 from recbatch.views._render import Renderer, Run
 
 STORAGE_VERSION = "v1.0.0"
-"""Opens in DuckDB 1.4 to 2.x; what 2.0 writes by default does not open in 1.4."""
+"""Opens in DuckDB 1.4 to 2.x; what 2.0 writes by default does not open in 1.4.
+
+Of a catalog that 2.0 wrote, 1.4.0 and 1.4.1 lose the CTEs inside macros and subqueries; 1.4.2 and later read all.
+"""
 
 
 def write_catalog(lake: Lake, run_ids: Sequence[str]) -> None:
@@ -92,8 +95,8 @@ def reading(lake: Lake) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise StorageFailed(
-            f"{lake.catalog}: cannot be read ({first_line(error)}); `recbatch verify` says what is wrong, "
-            f"any writing command such as `recbatch nightly` rewrites it from {lake.latest.name}"
+            f"{lake.catalog}: cannot be read ({first_line(error)}); restore it from a backup, or move it away and "
+            "run `recbatch nightly`, which rebuilds it from the runs"
         ) from error
 
 

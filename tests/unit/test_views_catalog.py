@@ -226,7 +226,7 @@ def test_a_damaged_catalog_is_named_with_its_cure(lake: store.Lake, keep: int) -
     whole = lake.catalog.read_bytes()
     lake.catalog.write_bytes(whole[:keep])
     for read in (lambda: views.live_runs(lake), lambda: views.connect(lake).__enter__()):
-        with pytest.raises(StorageFailed, match=r"catalog\.duckdb.*recbatch verify") as error:
+        with pytest.raises(StorageFailed, match=r"catalog\.duckdb.*recbatch nightly") as error:
             read()
         assert "\n" not in str(error.value)
 
