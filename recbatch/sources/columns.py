@@ -30,9 +30,10 @@ def require(part: Part, names: Iterable[str]) -> None:
     for name in have:
         if have.count(name) > 1:
             raise DataError(f"{part.name}: column {name} stands there {have.count(name)} times; rename or drop one")
-    for name in names:
+    wanted = tuple(names)
+    for name in wanted:
         if name not in have:
-            near = difflib.get_close_matches(name, have, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(name, [column for column in have if column not in wanted], 1, 0.5)
             hint = f"rename column {near[0]}" if near else f"it has {', '.join(have) or 'no columns'}; add the column"
             raise DataError(f"{part.name}: no column {name}; {hint}")
 

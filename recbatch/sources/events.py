@@ -70,7 +70,10 @@ def repeats(events: EventRows, item_codes: Int64s) -> Bools:
     digests = _digest(keys)
     order = np.argsort(digests, kind="stable")
     same = digests[order][1:] == digests[order][:-1]
-    suspect = np.sort(order[np.r_[False, same] | np.r_[same, False]])
+    twin = np.zeros(len(order), np.bool_)
+    twin[1:] |= same
+    twin[:-1] |= same
+    suspect = np.sort(order[twin])
     exact = np.stack([key[suspect] for key in keys], axis=1)
     first = np.unique(exact, axis=0, return_index=True)[1] if len(suspect) else np.empty(0, np.int64)
     again: Bools = np.zeros(len(events.codes), np.bool_)

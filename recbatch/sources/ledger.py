@@ -88,7 +88,7 @@ class Ledger:
         for part in parts:
             local = rows[(rows >= first_row) & (rows < first_row + part.table.num_rows)] - first_row
             if len(local):
-                contents = part.table.take(pa.array(local)).to_pylist()
+                contents = _readable(part.table.take(pa.array(local))).to_pylist()
                 self._entries += [
                     (part.name, row + 1, reason, _json(content))
                     for row, content in zip(local.tolist(), contents, strict=True)
@@ -116,6 +116,15 @@ def _too_many(
         f" {reason} ({len(rejected[reason])}), first {file} row {row};"
         " correct the input or raise source.max_quarantined_share"
     )
+
+
+def _readable(table: pa.Table) -> pa.Table:
+    """Times as text: Python has no dates beyond the year 9999, and those are among the faults."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_temporal(field.type):
+            naive = pa.timestamp(field.type.unit) if pa.types.is_timestamp(field.type) else field.type
+            table = table.set_column(at, field.name, table.column(at).cast(naive).cast(pa.string()))
+    return table
 
 
 def _json(content: dict[str, Any]) -> str:

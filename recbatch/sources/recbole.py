@@ -72,13 +72,13 @@ def _read_atomic(path: Path) -> pa.Table:
     """The file's table, columns in their RecBole types."""
     table = read_text_table(path, delimiter="\t", quoted=False)
     columns = {}
-    for field in table.column_names:
+    for at, field in enumerate(table.column_names):
         name, _, kind = field.partition(":")
         if kind not in _TYPES:
             raise DataError(f"{path}: header {field!r} is not name:type with a type of {', '.join(_TYPES)}; correct it")
         if name in columns:
             raise DataError(f"{path}: column {name} stands there twice; rename or drop one")
-        columns[name] = _typed(path, name, kind, table[field])
+        columns[name] = _typed(path, name, kind, table.column(at))
     return pa.table(columns)
 
 

@@ -22,8 +22,8 @@ _EARLIEST = date(1900, 1, 1)
 _NUMBER = r"^[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$"
 _ISO = (
     r"^(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})"
-    r"([T ](?P<hour>\d{2})(:?(?P<minute>\d{2})(:?(?P<second>\d{2})(\.(?P<fraction>\d+))?)?)?"
-    r"(Z|(?P<sign>[+-])(?P<zone_hour>\d{2}):?(?P<zone_minute>\d{2})?)?)?$"
+    r"(?:[T ](?P<hour>\d{2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?)?"
+    r"(?:Z|(?P<sign>[+-])(?P<zone_hour>\d{2}):?(?P<zone_minute>\d{2})?)?)?$"
 )
 
 
