@@ -8,7 +8,7 @@ from datetime import date
 from recbatch import split, train
 from recbatch.config import Config
 from recbatch.contracts import Dataset, Json, Split, Towers
-from recbatch.errors import DataError
+from recbatch.errors import InputMissing, StorageFailed
 from recbatch.store import Lake
 
 from ._say import Say
@@ -58,11 +58,14 @@ def fit_or_reload(lake: Lake, data: Dataset, config: Config, parent: Json | None
 
 
 def judged_weights(lake: Lake, model_id: str, parts: Split) -> Towers | None:
-    """Another model's judged weights, if they have seen none of the held-out events; none otherwise."""
-    seen_before = _date(_head(lake, model_id), "judged_before")
-    if seen_before is not None and (parts.judge_from is None or parts.judge_from.date() < seen_before):
+    """Another model's judged weights; none if they are damaged or have seen any of the held-out events."""
+    try:
+        seen_before = _date(_head(lake, model_id), "judged_before")
+        towers = train.load(lake, model_id, train.JUDGED)
+    except (InputMissing, StorageFailed):
         return None
-    return train.load(lake, model_id, train.JUDGED)
+    too_late = seen_before is not None and (parts.judge_from is None or parts.judge_from.date() < seen_before)
+    return None if too_late else towers
 
 
 def _train(lake: Lake, data: Dataset, parts: Split, config: Config, say: Say) -> str:
@@ -86,7 +89,7 @@ def _head(lake: Lake, model_id: str) -> Json:
     for head in train.model_heads(lake):
         if head["model_id"] == model_id:
             return head
-    raise DataError(f"{lake.models / model_id}: its manifest cannot be read; train anew with --train always")
+    raise StorageFailed(f"{lake.models / model_id}: its manifest cannot be read; train anew with --train always")
 
 
 def _date(head: Json | None, key: str) -> date | None:

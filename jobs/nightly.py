@@ -12,7 +12,7 @@ from recbatch import dataset, publish, report, schemas, sources, store, views
 from recbatch.config import Config
 from recbatch.store import Lake
 
-from . import _lake, _run
+from . import _lake, _memory, _run
 from ._judge import judge
 from ._model import fit_or_reload
 from ._options import RunDate, config_options, json_option, lake_option, print_json
@@ -48,6 +48,7 @@ def night(
     already = _lake.done(lake, live, data, config)
     if already and not force:
         return Night.already(already)
+    _memory.require(data, config)
     run_id = say.run_id = publish.next_run_id(lake, run_date)
     parent = _lake.parent_of(lake, live, run_date)
 

@@ -180,6 +180,11 @@ MUTATIONS: dict[str, list[Change]] = {
         put("similar_items", 2, similar_item_id="2", similar_title="Brazil (1985)"),
         put("similar_items", 0, score=float("nan")),
     ],
+    "metrics_agree_with_holdout": [
+        put("metrics", 0, value=0.4),
+        put("metrics", 0, users=3),
+        put("holdout", 1, rank=3),
+    ],
     "metrics_sound": [
         put("metrics", 0, value=float("nan")),
         put("metrics", 0, value=0.8),

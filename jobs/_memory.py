@@ -1,0 +1,51 @@
+"""Preflight: what a night will hold in memory, refused before the work begins where the budget is smaller."""
+
+from __future__ import annotations
+
+from recbatch.config import Config, memory_bytes
+from recbatch.contracts import Dataset
+from recbatch.errors import ConfigError
+
+_MIB = 2**20
+_PROGRAM = 900 * _MIB
+"""Python, TensorFlow and ScaNN with nothing loaded: 600 to 870 MiB seen at peak on MovieLens 100K."""
+_BYTES_PER_EVENT = 24
+"""Offset share, item, time, weight and rating of `contracts.Events`."""
+_COPIES_OF_EVENTS = 3
+"""All events, those a judged model may see, and those encoded for the model."""
+_SCORE_BLOCK = 4 * 64 * _MIB
+"""The block of scores, its maxima, and finalists gathered twice; see recbatch/index/exact.py."""
+
+
+def predict(data: Dataset, config: Config) -> dict[str, int]:
+    """Bytes that a night will hold at its peak, by what holds them."""
+    ids = data.user_ids.nbytes + data.users.nbytes + data.items.nbytes + data.item_ids.nbytes
+    events = len(data.events.items) * _BYTES_PER_EVENT * _COPIES_OF_EVENTS
+    per_event_text = (data.user_ids.nbytes // max(1, data.num_users)) + (data.item_ids.nbytes // max(1, data.num_items))
+    weights = 4 * data.num_items * config.train.embedding_dim * 2 * 4  # both towers; gradient and two moments of Adam
+    logits = 3 * 4 * config.train.batch_size * data.num_items
+    return {
+        "program": _PROGRAM,
+        "ids and features": ids,
+        "events": events,
+        "histories as text, for the audit": len(data.events.items) * per_event_text,
+        "model": weights + logits,
+        "scoring": _SCORE_BLOCK,
+    }
+
+
+def require(data: Dataset, config: Config) -> int:
+    """The predicted peak in bytes.
+
+    Raises:
+        ConfigError: it exceeds `score.memory_budget`; the line has the figures.
+    """
+    parts = predict(data, config)
+    total, budget = sum(parts.values()), memory_bytes(config.score.memory_budget)
+    if total > budget:
+        figures = ", ".join(f"{name} {size // _MIB} MiB" for name, size in parts.items())
+        raise ConfigError(
+            f"this night needs about {total // _MIB} MiB ({figures}), --memory-budget allows {budget // _MIB} MiB:"
+            f" raise it to {-(-total // 2**30)}GiB or give the night fewer events"
+        )
+    return total

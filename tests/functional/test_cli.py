@@ -1,0 +1,121 @@
+"""Help, errors and exit codes: the operator's side of the command."""
+
+import json
+import re
+import time
+
+import pytest
+
+COMMANDS = ["nightly", "demo", "data", "show", "sql", "runs", "status", "verify", "report", "config", "benchmark"]
+
+
+def test_help_lists_every_command_and_each_has_an_example(cli):
+    assert set(COMMANDS) <= set(re.findall(r"^  ([a-z-]+) ", cli("--help").stdout, re.MULTILINE))
+    for command in ("nightly", "demo", "show", "sql", "runs", "status", "verify", "report"):
+        assert re.search(rf"^  recbatch {command}", cli(command, "--help").stdout, re.MULTILINE), command
+    for group, command in (("data", "import"), ("config", "show"), ("config", "check"), ("benchmark", "tutorial")):
+        assert f"  recbatch {group} {command}" in cli(group, command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nightly", "--source", "movielenz/100k"], 2, ["movielenz/100k", "files:DIR"]),
+        (["nightly", "--source", "files:/nowhere/at/all"], 66, ["/nowhere/at/all"]),
+        (["nightly", "--run-date", "23.4.1998"], 2, ["23.4.1998", "YYYY-MM-DD"]),
+        (["nightly", "--set", "score.k"], 2, ["SECTION.KEY=VALUE"]),
+        (["nightly", "--set", "score.kk=1"], 78, ["score.kk", "did you mean score.k?"]),
+        (["nightly", "--k", "0"], 78, ["score.k", "greater than or equal to 1"]),
+        (["nightly", "--config", "none.toml"], 66, ["none.toml", "recbatch config show"]),
+        (["nightly", "--lake", "/proc/lake"], 73, ["/proc/lake"]),
+        (["show", "x"], 66, ["no published run here", "recbatch nightly"]),
+        (["sql", "select 1"], 66, ["no published run here"]),
+        (["status"], 66, ["no published run here"]),
+        (["verify"], 66, ["no published run here"]),
+        (["report"], 66, ["no published run here"]),
+        (["report", "../../etc"], 2, ["no run id"]),
+        (["frobnicate"], 2, ["frobnicate"]),
+        (["data", "import", "nothing.zip"], 66, ["nothing.zip"]),
+    ],
+)
+def test_the_operators_fault_is_one_line_with_its_exit_code(cli, arguments, code, words):
+    said = cli(*arguments, code=code).stderr
+    assert "Traceback" not in said
+    for word in words:
+        assert word in said
+    assert said.strip().splitlines()[-1].startswith(("recbatch: ", "Error: "))
+
+
+def test_an_empty_lake_has_no_runs_and_says_how_to_start(cli):
+    assert "recbatch nightly" in cli("runs").stdout
+    assert json.loads(cli("runs", "--json").stdout) == []
+
+
+def test_config_shows_what_would_be_used(cli):
+    shown = cli("config", "show", "--set", "train.epochs=7").stdout
+    assert re.search(r"^epochs = 7  # ", shown, re.MULTILINE)
+    (cli.directory / "recbatch.toml").write_text(shown)
+    assert json.loads(cli("config", "show", "--config", "recbatch.toml", "--json").stdout)["train"]["epochs"] == 7
+    assert cli("config", "check", "--config", "recbatch.toml").stdout.startswith("sound")
+    (cli.directory / "recbatch.toml").write_text("[train]\nepoch = 7\n")
+    assert "did you mean train.epochs?" in cli("config", "check", "--config", "recbatch.toml", code=78).stderr
+
+
+def test_flags_lie_over_environment_over_file(cli):
+    (cli.directory / "recbatch.toml").write_text("[source]\nuri = 'files:/from/file'\n")
+    assert "/from/file" in cli("nightly", "--config", "recbatch.toml", code=66).stderr
+    environment = {"RECBATCH_SOURCE": "files:/from/environment", "RECBATCH_CONFIG": "recbatch.toml"}
+    assert "/from/environment" in cli("nightly", env=environment, code=66).stderr
+    assert "/from/flag" in cli("nightly", "--source", "files:/from/flag", env=environment, code=66).stderr
+
+
+def test_show_prints_a_known_and_an_unknown_user(published):
+    user = published.rows("select min(user_id) as user_id from users where status = 'hot'")[0]["user_id"]
+    text = published("show", user, "--limit", "5").stdout
+    assert f"user {user} (hot, " in text
+    assert "2020-02-02.1" in text
+    assert "because" in text
+    unknown = json.loads(published("show", "nobody; drop table users", "--json").stdout)
+    assert unknown["status"] is None
+    assert {row["source"] for row in unknown["recommendations"]} == {"popular"}
+    assert len(unknown["recommendations"]) == 20
+
+
+def test_sql_answers_selects_in_three_shapes_and_refuses_everything_else(published):
+    query = "select segment, rank, title from popular where segment = 'all' order by rank limit 2"
+    assert len(json.loads(published("sql", query, "--json").stdout)) == 2
+    lines = published("sql", query, "--csv").stdout.splitlines()
+    assert lines[0] == '"segment","rank","title"'
+    assert len(lines) == 3
+    assert "title" in published("sql", query).stdout
+    assert "recommendations" in published("sql").stdout
+    for statement in (
+        "drop view users",
+        "copy users to 'x.csv'",
+        "select 1; select 2",
+        "attach 'x.duckdb'",
+        "select * from read_csv('/etc/passwd')",
+    ):
+        done = published("sql", statement, code=2)
+        assert "Traceback" not in done.stderr
+
+
+def test_status_verify_report_and_runs_agree_on_the_live_run(published):
+    status = json.loads(published("status", "--json").stdout)
+    assert status["healthy"] is True
+    assert status["run_id"] == "2020-02-02.1"
+    stale = published("status", "--max-age-days", "30", code=1)
+    assert "more than 30" in stale.stdout
+    assert json.loads(published("verify", "--json").stdout)["sound"] is True
+    assert published("report").stdout.strip().endswith("runs/2020-02-02.1/report.html")
+    assert [run["run_id"] for run in json.loads(published("runs", "--json").stdout)] == ["2020-02-02.1", "2020-02-01.1"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["show", "nobody"], ["status"]])
+def test_commands_that_only_read_never_load_tensorflow(published, arguments):
+    environment = {"PYTHONPROFILEIMPORTTIME": "1"}
+    began = time.monotonic()
+    modules = {line.rsplit("|", 1)[-1].strip() for line in published(*arguments, env=environment).stderr.splitlines()}
+    assert "click" in modules
+    assert not modules & {"tensorflow", "scann", "tensorflow_recommenders", "tensorflow_datasets", "matplotlib"}
+    assert time.monotonic() - began < 10

@@ -1,0 +1,330 @@
+"""Whole nights through the command: laws 1 to 4, seen from outside with tools of the reader's own."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import duckdb
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from .conftest import FAST, WORLD, Cli
+
+
+def state(lake):
+    """Everything a reader can see, as bytes."""
+    files = [
+        lake / "catalog.duckdb",
+        lake / "latest.json",
+        *sorted(p for p in (lake / "runs").rglob("*") if p.is_file()),
+    ]
+    return {str(path.relative_to(lake)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def published_rows(lake):
+    """The recommendations as a reader without DuckDB finds them."""
+    latest = json.loads((lake / "latest.json").read_text())
+    files = [lake / file["path"] for file in latest["tables"]["recommendations"]["files"]]
+    return pyarrow.dataset.dataset(files).to_table()
+
+
+def test_law_1_in_the_readers_own_sql(published):
+    with duckdb.connect(str(published.lake / "catalog.duckdb"), read_only=True) as con:
+        users = con.execute("select count(*) from users").fetchone()[0]
+        assert users > 200
+        wrong_counts = """
+            select u.user_id from users u left join (select user_id, count(*) n from recommendations group by all) r using (user_id)
+            where coalesce(n, 0) <> least(100, (select count(*) from items)) and u.shortfall_reason is null
+               or coalesce(n, 0) <> u.recommended or (coalesce(n, 0) < 100) <> (u.shortfall_reason is not null)"""
+        assert con.execute(wrong_counts).fetchall() == []
+        gaps = "select user_id from recommendations group by user_id having min(rank) <> 1 or max(rank) <> count(*) or count(distinct item_id) <> count(*)"
+        assert con.execute(gaps).fetchall() == []
+        unresolved = "select * from recommendations r anti join items i on i.item_id = r.item_id and i.title = r.title"
+        assert con.execute(unresolved).fetchall() == []
+        disorder = """
+            select * from (select *, lag(score) over w as above, lag(item_id) over w as item_above
+                from recommendations window w as (partition by user_id, source order by rank))
+            where not isfinite(score) or score > above
+               or score = above and (length(item_above), item_above) > (length(item_id), item_id)"""
+        assert con.execute(disorder).fetchall() == []
+        assert con.execute("select distinct status from users order by 1").fetchall() == [
+            ("cold",),
+            ("hot",),
+            ("warm",),
+        ]
+
+
+def test_every_view_and_macro_answers(published):
+    with duckdb.connect(str(published.lake / "catalog.duckdb"), read_only=True) as con:
+        views = {name for (name,) in con.execute("select view_name from duckdb_views() where not internal").fetchall()}
+        wanted = {
+            "recommendations", "recommendations_by_user", "recommendations_history", "recommendations_buffer", "similar_items",
+            "popular", "users", "items", "holdout", "runs", "metrics", "audits", "quarantine", "run_diff",
+        }  # fmt: skip
+        assert wanted <= views
+        for view in sorted(wanted - {"quarantine"}):
+            assert con.execute(f"select count(*) from {view}").fetchone()[0] > 0, view
+        user = con.execute("select min(user_id) from recommendations").fetchone()[0]
+        known = con.execute("select * from recs_for(?) order by rank", [user]).fetchall()
+        assert known == con.execute("select * from recommendations where user_id = ? order by rank", [user]).fetchall()
+        assert len(con.execute("select * from recs_for('nobody') order by rank").fetchall()) == 100
+        assert con.execute("select count(*) from runs").fetchone() == (2,)
+        assert con.execute("select count(distinct run_date) from recommendations_history").fetchone() == (2,)
+        comments = con.execute("select view_name from duckdb_views() where not internal and comment is null").fetchall()
+        assert comments == []
+
+
+def test_the_second_night_reloads_the_first_nights_model(published):
+    one, two = published.rows("select model_id, run_date, trained_before from runs order by run_date")
+    assert one["model_id"] == two["model_id"]
+    assert two["trained_before"] == one["trained_before"] == one["run_date"]
+
+
+def test_a_rerun_is_a_no_op_and_force_publishes_another(cli, base_lake):
+    before = state(cli.lake)
+    again = cli.night("2020-02-01")
+    assert again["note"] == "already published, nothing to do"
+    assert state(cli.lake) == before
+    changed = cli.night("2020-02-01", "--k", "50")
+    assert "[score] k changed since: --force publishes another run" in changed["note"]
+    other = cli.night("2020-02-01", source="sample:users=150,titles=120,seed=3")
+    assert "the input" in other["note"]
+    assert state(cli.lake) == before
+    forced = cli.night("2020-02-01", "--k", "50", "--force")
+    assert forced["run_id"] == "2020-02-01.2"
+    assert forced["train"]["trained"] is False, "the same night's model is used again"
+    assert {row["rank"] for row in cli.rows("select max(rank) as rank from recommendations")} == {50}
+    assert before.items() - state(cli.lake).items() == {
+        (name, before[name]) for name in ("catalog.duckdb", "latest.json")
+    }
+
+
+def test_an_older_date_adds_history_and_never_moves_what_readers_see(cli):
+    cli.night("2020-02-05")
+    live = published_rows(cli.lake)
+    cli.night("2020-02-03", "--train", "always")
+    assert published_rows(cli.lake).equals(live)
+    assert cli.rows("select run_id from runs order by run_date") == [
+        {"run_id": "2020-02-03.1"},
+        {"run_id": "2020-02-05.1"},
+    ]
+
+
+def test_two_lakes_of_the_same_night_hold_the_same_rows(tmp_path):
+    found = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        cli = Cli(tmp_path / name, tmp_path / name / "lake")
+        cli.night("2020-02-01")
+        found.append(published_rows(cli.lake))
+    assert found[0].equals(found[1])
+
+
+def test_exact_search_and_scann_publish_the_same_rows_and_scores(cli, base_lake, tmp_path):
+    one = published_rows(cli.lake)
+    assert cli.night("2020-02-01", "--index", "exact", "--force")["engine"] == "exact"
+    assert published_rows(cli.lake).equals(one)
+    assert cli.night("2020-02-01", "--set", "score.users_per_batch=7", "--force")["engine"] == "brute"
+    assert published_rows(cli.lake).equals(one)
+
+
+def test_a_model_that_fails_the_gate_changes_nothing_and_says_by_how_much(cli, base_lake):
+    before = state(cli.lake)
+    broken = [
+        "--train",
+        "always",
+        "--set",
+        "train.learning_rate=1.0",
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "train.max_steps=1",
+    ]
+    said = cli.night("2020-02-02", *broken, code=65)
+    line = said.strip().splitlines()[-1]
+    assert line.startswith("recbatch: run 2020-02-02.1 blocked by gate_not_worse_than_")
+    assert "ndcg@10" in line
+    assert "--allow-degraded" in line
+    assert state(cli.lake) == before
+    assert (cli.lake / "blocked" / "2020-02-02.1" / "report.html").is_file()
+    assert list((cli.lake / "_staging").iterdir()) == []
+    listed = json.loads(cli("runs", "--json").stdout)
+    assert [(run["run_id"], run["status"]) for run in listed] == [
+        ("2020-02-01.1", "published"),
+        ("2020-02-02.1", "blocked"),
+    ]
+    assert cli.rows("select run_id from runs") == [{"run_id": "2020-02-01.1"}]
+
+    cli.night("2020-02-02", *broken, "--allow-degraded", "holiday cover")
+    assert cli.rows("select status, degraded_reason from runs where run_date = '2020-02-02'") == [
+        {"status": "degraded", "degraded_reason": "holiday cover"}
+    ]
+    assert {row["source"] for row in cli.rows("select distinct source from recommendations")} == {"popular"}
+
+
+def test_a_check_of_the_users_own_can_stop_a_night(cli, base_lake, tmp_path):
+    before = state(cli.lake)
+    checks = tmp_path / "checks"
+    checks.mkdir()
+    (checks / "no_first_place.sql").write_text(
+        "-- severity: error\n-- expected: nobody has a first place\nselect * from recommendations where rank = 1\n"
+    )
+    said = cli.night("2020-02-02", "--set", f"audit.extra_checks={checks}", code=65)
+    assert "blocked by no_first_place: observed " in said
+    assert "expected nobody has a first place" in said
+    assert state(cli.lake) == before
+    (checks / "no_first_place.sql").write_text("select nothing from nowhere")
+    assert (
+        "no_first_place.sql"
+        in cli.night("2020-02-02", "--set", f"audit.extra_checks={checks}", code=65).splitlines()[-1]
+    )
+
+
+def test_never_training_scores_todays_histories_with_the_last_model(cli, base_lake):
+    second = cli.night("2020-02-04", "--train", "never")
+    assert second["train"]["trained"] is False
+    assert second["model_id"].startswith("m-2020-02-01-")
+    fresh = """
+        select count(*) as n from recommendations_history h join users u using (user_id)
+        where h.run_date = '2020-02-04' and u.last_at >= '2020-02-01' and u.status <> 'cold' and h.source = 'model'"""
+    assert cli.rows(fresh)[0]["n"] > 0
+    said = cli.night("2020-01-20", "--train", "never", code=66)
+    assert "no model trained before 2020-01-20" in said.splitlines()[-1], (
+        "no model of the future is loaded for the past"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--set", "train.max_model_age_days=1"], "days old"),
+        (["--seed", "7"], "Settings or seed differ"),
+        (["--set", "train.max_vocabulary_drift=0.0"], "unknown to"),
+    ],
+)
+def test_auto_trains_again_and_says_why(cli, base_lake, arguments, reason):
+    again = cli.night(
+        "2020-02-29" if "drift" in arguments[-1] else "2020-02-04", "--set", "train.max_model_age_days=90", *arguments
+    )
+    assert again["train"]["trained"] is True
+    assert reason in again["train"]["reason"]
+
+
+def test_a_reader_sees_one_whole_run_while_others_are_published(cli):
+    """Law 2, basic: every read during publications is of one run, whole, without an error."""
+    cli.night("2020-02-01", "--k", "10")
+    job = cli.start("nightly", "--source", WORLD, "--run-date", "2020-02-02", "--k", "20", "--index", "exact", *FAST)
+    seen = []
+    while job.poll() is None or len(seen) < 5:
+        with duckdb.connect(str(cli.lake / "catalog.duckdb"), read_only=True) as con:
+            seen.append(
+                con.execute(
+                    "select max(rank), min(n), max(n), (select count(*) from users), count(distinct user_id) from"
+                    " (select *, count(*) over (partition by user_id) as n from recommendations)"
+                ).fetchone()
+            )
+        latest = json.loads((cli.lake / "latest.json").read_text())
+        rows = sum(
+            pq.read_metadata(cli.lake / file["path"]).num_rows for file in latest["tables"]["recommendations"]["files"]
+        )
+        assert rows == latest["tables"]["recommendations"]["rows"]
+    assert job.wait() == 0, job.communicate()
+    job.communicate()
+    assert {row[:3] for row in seen} == {(10, 10, 10), (20, 20, 20)}
+    assert all(row[3] == row[4] for row in seen)
+
+
+@pytest.mark.parametrize("stage", ["train", "score", "audit", "publish"])
+def test_kill_9_leaves_the_last_run_and_the_next_start_repairs(cli, base_lake, stage):
+    before = state(cli.lake)
+    job = cli.start("nightly", "--source", WORLD, "--run-date", "2020-02-02", "--train", "always", *FAST)
+    for line in job.stderr:
+        if f'"stage": "{stage}"' in line and '"event": "stage"' in line:
+            break
+    time.sleep(0.05)
+    job.send_signal(signal.SIGKILL)
+    job.communicate()
+    visible = state(cli.lake)
+    assert before.items() <= visible.items() or stage == "publish"
+    assert cli.rows("select count(*) as n from recommendations")[0]["n"] > 0
+    done = cli.night("2020-02-02", "--train", "always")
+    assert done["run_id"].startswith("2020-02-02.")
+    assert list((cli.lake / "_staging").iterdir()) == []
+    assert cli("verify").returncode == 0
+    if stage != "train":
+        assert done["train"]["trained"] is False or done["note"], "finished training is not done twice"
+
+
+def test_sigterm_stops_cleanly_with_143(cli):
+    job = cli.start("nightly", "--source", WORLD, "--run-date", "2020-02-02", "--set", "train.epochs=5000")
+    for line in job.stderr:
+        if '"stage": "train"' in line:
+            break
+    time.sleep(3)
+    job.send_signal(signal.SIGTERM)
+    job.communicate(timeout=10)
+    assert job.returncode == 143
+    assert list((cli.lake / "_staging").iterdir()) == []
+
+
+def test_a_second_start_is_told_to_wait(cli):
+    first = cli.start("nightly", "--source", WORLD, "--run-date", "2020-02-01", *FAST)
+    for line in first.stderr:
+        if '"stage": "train"' in line:
+            break
+    said = cli.night("2020-02-01", code=75)
+    assert f"another run holds the lock (process {first.pid})" in said
+    first.communicate()
+    assert first.returncode == 0
+
+
+def test_a_run_on_a_catalogue_smaller_than_k_states_the_shortfall(cli):
+    cli.night("2020-02-01", source="sample:users=120,titles=30,seed=1")
+    rows = cli.rows("select distinct recommended < 100 as short, shortfall_reason from users")
+    assert rows == [{"short": True, "shortfall_reason": "catalogue_exhausted"}]
+
+
+def test_a_moved_lake_still_reads_and_is_continued(cli, base_lake, tmp_path):
+    moved = tmp_path / "it's moved"
+    cli.lake.rename(moved)
+    there = Cli(cli.directory, moved)
+    assert there.rows("select count(*) as n from runs") == [{"n": 1}]
+    assert there("verify").returncode == 0
+    there.night("2020-02-02")
+    with duckdb.connect(str(moved / "catalog.duckdb"), read_only=True) as con:
+        assert con.execute("select count(*) from runs").fetchone() == (2,)
+
+
+def test_a_damaged_model_is_never_scored_with(cli, base_lake):
+    (model,) = (cli.lake / "models").iterdir()
+    weights = next(model.rglob("served/candidates.npy"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.chmod(0o640)
+    weights.write_bytes(content)
+    assert "sha256 differs" in cli("verify", code=74).stdout
+    said = cli.night("2020-02-02", "--train", "never", code=66)
+    assert "no sound model" in said.splitlines()[-1]
+    assert cli.night("2020-02-02")["train"]["trained"] is True
+
+
+def test_cron_is_quiet_on_success_and_says_one_line_on_failure(cli, tmp_path):
+    script = Path(__file__).resolve().parents[2] / "cron" / "nightly.sh"
+    home = tmp_path / "home"
+    (home / ".venv").mkdir(parents=True)
+    (home / ".venv" / "bin").symlink_to(Path(cli.command()[0]).parent)
+    environment = {"PATH": "/usr/bin:/bin", "RECBATCH_HOME": str(home), "RECBATCH_LAKE": str(cli.lake)}
+    run = [str(script), "--source", WORLD, "--run-date", "2020-02-01", *FAST]
+    good = subprocess.run(run, check=False, env=environment, capture_output=True, text=True)
+    assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
+    bad = subprocess.run(
+        [*run, "--set", "train.epoch=1", "--force"], check=False, env=environment, capture_output=True, text=True
+    )
+    assert bad.returncode == 78
+    assert bad.stderr.count("\n") == 1
+    assert "exit 78: recbatch: unknown setting train.epoch; did you mean train.epochs?" in bad.stderr
+    assert (tmp_path / "lake.log").stat().st_size > 0
