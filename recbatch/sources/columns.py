@@ -55,11 +55,14 @@ def ids(part: Part, name: str) -> pa.ChunkedArray:
     )
 
 
-def mark_bad_ids(codes: Codes, column: pa.ChunkedArray) -> None:
-    """Marks rows whose identifier is null, empty, blank or holds a NUL character."""
-    mark(codes, as_bools(pc.is_null(column)), "null_id")
-    mark(codes, as_bools(pc.equal(pc.utf8_trim_whitespace(column), "")), "empty_id")
-    mark(codes, as_bools(pc.match_substring(column, "\x00")), "nul_in_id")
+def mark_bad_ids(codes: Codes, *columns: pa.ChunkedArray) -> None:
+    """Marks rows one of whose identifiers is null, empty, blank or holds a NUL character."""
+    for column in columns:
+        mark(codes, as_bools(pc.is_null(column)), "null_id")
+    for column in columns:
+        mark(codes, as_bools(pc.equal(pc.utf8_trim_whitespace(column), "")), "empty_id")
+    for column in columns:
+        mark(codes, as_bools(pc.match_substring(column, "\x00")), "nul_in_id")
 
 
 def text(part: Part, name: str) -> pa.ChunkedArray:

@@ -67,6 +67,9 @@ def _fault(
     path: Path, parsing: pa.csv.ParseOptions, converting: pa.csv.ConvertOptions, error: pa.ArrowInvalid
 ) -> DataError:
     """The error with its row: only a reading in one thread counts rows."""
+    line = _line_of_bad_text(path)
+    if line:
+        return DataError(f"{path} row {line - 1}: not UTF-8; convert the file, e.g. `iconv -f latin1 -t utf-8`")
     rows: list[str] = []
 
     def note(row: pa.csv.InvalidRow) -> str:
@@ -88,6 +91,15 @@ def _fault(
         message = str(second).splitlines()[0]
     if rows:
         return DataError(f"{path} {rows[0]}; correct or remove that line")
-    if "UTF8" in message:
-        return DataError(f"{path}: not UTF-8 ({message}); convert the file, e.g. `iconv -f latin1 -t utf-8`")
     return DataError(f"{path}: cannot be parsed: {message}; correct the file")
+
+
+def _line_of_bad_text(path: Path) -> int:
+    """The first line that is not UTF-8, counted from 1; 0 where all are."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 0

@@ -87,8 +87,7 @@ def _read_part(part: Part, unit: str, today: date) -> EventRows:
     users, items = columns.ids(part, "user_id"), columns.ids(part, "item_id")
     times = _times(part, unit, today)
     codes: Codes = np.zeros(part.table.num_rows, np.int8)
-    columns.mark_bad_ids(codes, users)
-    columns.mark_bad_ids(codes, items)
+    columns.mark_bad_ids(codes, users, items)
     mark(codes, times.bad, "bad_timestamp")
     mark(codes, times.impossible, "impossible_timestamp")
     arrays = [users, items, pa.array(times.micros, mask=times.missing).cast(pa.timestamp("us"))]

@@ -90,12 +90,14 @@ def _read(path: Path, name: str) -> pa.Table:
         # Text cannot tell an empty value from none; in columns of the user's own it is none.
         return table if name == "interactions" else _empty_as_null(table)
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = [column for column in file.schema_arrow.names if not _PANDAS_INDEX.fullmatch(column)]
             if name == "interactions" and "occurred_at" in names:  # without it, another column may be the time
                 names = [column for column in names if column in COLUMNS]
-            return file.read(columns=names)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            table = file.read(columns=names)
+            table.validate(full=True)  # text that is not UTF-8 would fail much later
+            return table
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         reason = str(error).splitlines()[0]

@@ -132,4 +132,7 @@ def _json(content: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    """Without the numbers that JSON lacks."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

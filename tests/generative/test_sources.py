@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001 (tables hold UTC without a zone)
 """Sources under random input: what goes in comes out, and every row is kept, rejected, repaired or cut."""
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ rows = st.fixed_dictionaries(
 def oracle(row: dict[str, Any], before: set[tuple[Any, ...]]) -> str:
     """What happens to a row, in plain Python."""
     if row["user_id"] is None or row["item_id"] is None:
-        return "null_id" if row["user_id"] in (None, "u", "v") or row["item_id"] is None else "?"
+        return "null_id"
     key = tuple(row.values())
     for found, reason in (
         (row["user_id"] == "", "empty_id"),
@@ -154,13 +155,17 @@ def test_every_row_has_one_fate(events: list[dict[str, Any]], cut: int) -> None:
     assert [row["user_id"] for row in tables.interactions.to_pylist()] == [
         row["user_id"] for row, fate in zip(events, fates, strict=True) if fate == "kept"
     ]
-    places = [(name, row + 1) for name, rows_ in (("one", events[:cut]), ("two", events[cut:])) for row in range(len(rows_))]
+    places = [
+        (name, row + 1) for name, rows_ in (("one", events[:cut]), ("two", events[cut:])) for row in range(len(rows_))
+    ]
     wanted = [(*place, fate) for place, fate in zip(places, fates, strict=True) if fate in expected]
     assert [(row["file"], row["row"], row["reason"]) for row in tables.quarantine.to_pylist()] == wanted
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.binary(max_size=120), st.sampled_from(["interactions", "items", "users"]), st.sampled_from(["csv", "parquet"]))
+@given(
+    st.binary(max_size=120), st.sampled_from(["interactions", "items", "users"]), st.sampled_from(["csv", "parquet"])
+)
 def test_whatever_a_file_holds_the_error_is_ours(content: bytes, table: str, suffix: str) -> None:
     good = {"interactions": b"user_id,item_id\nu,a\n", "items": b"item_id,title\na,A\n", "users": b"user_id\nu\n"}
     with tempfile.TemporaryDirectory() as name:

@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001 (tables hold UTC without a zone)
 """The generated world: the same every time, nested in time, and worth learning from."""
 
 from __future__ import annotations

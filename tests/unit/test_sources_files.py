@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001 (tables hold UTC without a zone)
 """`files:DIR`: where tables are looked for, and what types and spellings of a column mean."""
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ def test_a_line_that_cannot_be_parsed_is_named(tmp_path: Path) -> None:
 def test_other_encodings_and_empty_files_are_refused(tmp_path: Path) -> None:
     write(tmp_path, interactions=EVENTS, items=ITEMS)
     (tmp_path / "items.csv").write_bytes(ITEMS.encode("latin-1"))
-    with pytest.raises(DataError, match=r"items\.csv: not UTF-8 .*iconv"):
+    with pytest.raises(DataError, match=r"items\.csv row 1: not UTF-8; .*iconv"):
         read(tmp_path)
     (tmp_path / "items.csv").write_bytes(b"")
     with pytest.raises(DataError, match=r"items\.csv: empty file, expected a header"):
@@ -273,3 +274,11 @@ def test_words_that_name_no_source_get_the_forms_and_a_near_match() -> None:
     for uri in ("", "files:", "recbole:", "sample:", "movielens/", "s3://bucket"):
         with pytest.raises(UsageError, match="use one of"):
             sources.read(Source(uri=uri), before=date(2020, 1, 1), today=date(2020, 1, 1))
+
+
+def test_parquet_text_must_be_utf8(tmp_path: Path) -> None:
+    offsets, data = pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")
+    broken = pa.Array.from_buffers(pa.string(), 1, [None, offsets, data])
+    write(tmp_path, interactions=pa.table({"user_id": broken, "item_id": ["7"]}), items=ITEMS)
+    with pytest.raises(DataError, match=r"interactions\.parquet: not a readable Parquet file .*UTF8"):
+        read(tmp_path)

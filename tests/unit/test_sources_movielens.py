@@ -60,7 +60,7 @@ def read(data_dir: Path) -> None:
 
 @pytest.mark.usefixtures("_offline")
 def test_nothing_there_and_no_network_names_the_cure(tmp_path: Path) -> None:
-    with pytest.raises(InputMissing, match="run `recbatch data import ml-latest-small.zip`, or use another --source"):
+    with pytest.raises(InputMissing, match=r"run `recbatch data import ml-latest-small\.zip`, or use another --source"):
         read(tmp_path)
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001 (tables hold UTC without a zone)
 """RecBole atomic files: headers, types, titles with years."""
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from recbatch.config import Source
 from recbatch.contracts import SourceTables
 from recbatch.errors import DataError, InputMissing
 
-INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n186\t0302\t3.5\t891717742.5\n"
+INTER = (
+    "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n186\t0302\t3.5\t891717742.5\n"
+)
 ITEM = (
     "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     "242\tKolya\t1996\tComedy\n"

@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001 (tables hold UTC without a zone)
 """The rules every source obeys: what is rejected, what is repaired, what stops the night."""
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def test_columns_of_a_wrong_type_are_named() -> None:
         run(part("e", user_id=["u"], item_id=["a"], rating=[True]))
     with pytest.raises(DataError, match="e row 1: column occurred_at is bool, expected a timestamp"):
         run(part("e", user_id=["u"], item_id=["a"], occurred_at=[True]))
-    with pytest.raises(DataError, match="items: column title is list<.*expected text"):
+    with pytest.raises(DataError, match=r"items: column title is list<.*expected text"):
         run(part("e", user_id=["u"], item_id=["a"]), part("items", item_id=["a"], title=[["A"]]))
     with pytest.raises(DataError, match="items: column genres is int64, expected a list of text"):
         run(part("e", user_id=["u"], item_id=["a"]), part("items", item_id=["a"], title=["A"], genres=[1]))
