@@ -80,26 +80,28 @@ class Train(_Section):
     """`auto` retrains a model whose newest training day is this old."""
     max_vocabulary_drift: Share = 0.02
     """`auto` retrains when more than this share of the events since then are on titles the model does not know."""
-    embedding_dim: Annotated[int, Field(ge=2, le=512)] = 64
-    """Columns of each part of the towers."""
+    embedding_dim: Annotated[int, Field(ge=2, le=512)] = 192
+    """Columns of the towers, biases not counted; `next` gives half of them to each of its two parts."""
     epochs: Positive = 150
-    """Passes over the users; a user gives one example per pass."""
-    max_steps: Positive = 3_000
-    """Gradient steps per part at most: with many users this ends training before `epochs` do."""
-    batch_size: Positive = 512
+    """Passes over the users at most; a user gives one random example per pass and part."""
+    max_steps: Positive = 2_000
+    """Gradient steps per part at most: with more than about 3,400 users this ends training before `epochs` do."""
+    batch_size: Positive = 256
     """Users per gradient step."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
-    """Of Adam."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.008
+    """Of AdamW at the first step; it falls along a cosine."""
+    weight_decay: Annotated[float, Field(ge=0, le=100)] = 0.5
+    """Of AdamW, times the learning rate per step; the remedy against learning histories by heart."""
     max_history: Positive = 500
     """Events of a user, newest first, that a query looks at."""
-    half_life_events: Annotated[float, Field(gt=0)] = 20.0
+    half_life_events: Annotated[float, Field(gt=0)] = 10.0
     """`next`: an event this many events before the last one counts half."""
     targets_per_cut: Positive = 20
     """`next`: events after the cut that count as answers."""
-    history_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
-    """`next`: share of a history hidden at random in every example."""
-    fill_in_hidden: Annotated[float, Field(gt=0, lt=1)] = 0.6
-    """`fill_in`: share of a history hidden in every example; the hidden titles are the answers."""
+    history_dropout: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Share of a history hidden at random in every example; with `fill_in` the hidden titles are the answers."""
+    fill_in_weight_decay: Annotated[float, Field(ge=0, le=100)] = 3.0
+    """`fill_in`: as `weight_decay`, where it is the only objective."""
 
 
 class Index(_Section):

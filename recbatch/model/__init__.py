@@ -6,6 +6,15 @@ Importing this package loads no TensorFlow; `recbatch.model.two_tower` does.
 from recbatch.model.accuracy import acc_at_k
 from recbatch.model.events import known_events, vocabulary_positions
 from recbatch.model.towers import HistoryTowers, Part, concatenate
-from recbatch.model.weights import History
+from recbatch.model.weights import History, divided
 
-__all__ = ["History", "HistoryTowers", "Part", "acc_at_k", "concatenate", "known_events", "vocabulary_positions"]
+__all__ = [
+    "History",
+    "HistoryTowers",
+    "Part",
+    "acc_at_k",
+    "concatenate",
+    "divided",
+    "known_events",
+    "vocabulary_positions",
+]

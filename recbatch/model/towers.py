@@ -123,7 +123,7 @@ class HistoryTowers:
         )
 
     def _sum(self, histories: Events) -> Float32s:
-        """Shape (users, dim - 1): Σ event vectors. Longest histories stand first, so users left at an age are a prefix."""
+        """Shape (users, dim - 1): Σ event vectors. Longest histories go first: users left at an age are a prefix."""
         longest_first = np.argsort(-histories.counts, kind="stable")
         lengths = histories.counts[longest_first]
         newest = histories.offsets[1:][longest_first] - 1

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from recbatch.contracts import Events, Float32s, Int64s
+
+Float64s = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,33 +21,38 @@ class History:
     max_history: int
     """Only this many last events count."""
 
-    def recency(self, age: Int64s) -> Float32s:
-        """What an event of each age counts before division by the norm.
+    def strengths(self, age: Int64s, weights: Float32s) -> Float32s:
+        """What events count before division by their user's norm.
 
         Args:
-            age: any shape, 0 is the newest event of its user.
+            age: shape (n,), 0 is the newest event of its user.
+            weights: shape (n,), `Events.weights`.
 
         Returns:
-            The same shape, in [0, 1]: 2^(-age / half_life_events), 0 from max_history on.
+            Shape (n,): 2^(-age / half_life_events) · log2(1 + weight), so 1 for the newest event of a source without
+            weights; 0 from max_history on and for weights of 0 and below.
         """
-        faded = np.exp2(-age / self.half_life_events) if np.isfinite(self.half_life_events) else np.ones(age.shape)
-        return np.where(age < self.max_history, faded, 0.0).astype(np.float32)
+        faded = np.exp2(-age / self.half_life_events)  # 1 for an infinite half-life
+        counted = np.where(age < self.max_history, faded, 0)
+        return np.asarray(counted * np.log2(1 + np.maximum(weights, 0)), np.float32)
 
     def event_weights(self, histories: Events) -> Float32s:
-        """The weight of every event: recency times strength, divided by the Euclidean norm over its user's events.
-
-        Strength is log2(1 + `Events.weights`): 1 where the source says nothing, 0 for a weight of 0 or below.
+        """The weight of every event: its strength, divided by the Euclidean norm over its user's events.
 
         Returns:
             Shape (events,). A user's weights depend on that user's events only, to the last bit.
         """
-        raw = self.recency(ages(histories)) * np.log2(1 + np.maximum(histories.weights, 0))
-        filled = np.flatnonzero(histories.counts)
+        raw = self.strengths(ages(histories), histories.weights)
         norms = np.zeros(histories.num_users)
+        filled = np.flatnonzero(histories.counts)  # reduceat takes an empty span for one of length 1
         if len(filled):
             norms[filled] = np.sqrt(np.add.reduceat(raw.astype(np.float64) ** 2, histories.offsets[filled]))
-        divisors = np.repeat(np.maximum(norms, np.finfo(np.float32).tiny), histories.counts)
-        return np.asarray(raw / divisors, np.float32)
+        return divided(raw, np.repeat(norms, histories.counts))
+
+
+def divided(strengths: Float32s, norms: Float64s) -> Float32s:
+    """Strengths over norms, 0 where a norm is 0."""
+    return np.asarray(strengths / np.maximum(norms, np.finfo(np.float32).tiny), np.float32)
 
 
 def ages(histories: Events) -> Int64s:

@@ -7,25 +7,30 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from recbatch.contracts import NO_ITEM, Events, Float32s, Int32s, Int64s
-from recbatch.model import History
+from recbatch.contracts import Events, Float32s, Int32s, Int64s
+from recbatch.model import divided
 from recbatch.train.recipes import Recipe
 
-Batch = dict[str, npt.NDArray[np.generic]]
+Examples = dict[str, npt.NDArray[np.generic]]
+"""What some users had done and what came of it. Events lie flat: `*_rows` say whose they are within the batch.
+
+    seen_rows, seen_titles                           int32 (s,)   what the query must not be asked about
+    history_rows, history_titles, history_weights    int32, float32 (h,)  what it is made of
+    target_rows, target_titles, target_weights       int32, float32 (t,)  the right answers; weights sum to 1 per row
+    importance                                       float32 (B,) by number of answers, mean 1; 0 where there is none
+"""
+
+Flat = tuple[Int32s, Int32s]
+"""Rows and titles of some events."""
 
 
 def trainable_users(events: Events) -> Int64s:
-    """Positions of the users that give examples: one event at least."""
-    return np.flatnonzero(events.counts >= 1)
+    """Positions of the users that give examples: those with an event."""
+    return np.flatnonzero(events.counts)
 
 
-def batches(events: Events, recipe: Recipe, size: int, random: np.random.Generator) -> Iterator[Batch]:
-    """Endless batches of `size` users each; every user once per pass, passes reshuffled and joined.
-
-    Yields:
-        history (size, L) int32 padded with -1, weights (size, L) float32, targets (size, T) int32 padded with -1,
-        target_weights (size, T) float32 that sum to 1 per row with targets.
-    """
+def examples(events: Events, recipe: Recipe, size: int, random: np.random.Generator) -> Iterator[Examples]:
+    """Endless batches of `size` users; passes over the users are shuffled anew and joined without a short batch."""
     users = trainable_users(events)
     queue = np.empty(0, np.int64)
     make = next_examples if recipe.objective == "next" else fill_in_examples
@@ -36,43 +41,58 @@ def batches(events: Events, recipe: Recipe, size: int, random: np.random.Generat
         queue = queue[size:]
 
 
-def next_examples(events: Events, users: Int64s, recipe: Recipe, random: np.random.Generator) -> Batch:
-    """Cuts each user's events at a random point: what lies before is the history, the first ones after it the targets."""
-    counts = events.counts[users]
-    cuts = events.offsets[users] + (random.random(len(users)) * counts).astype(np.int64)
-    length = int(min(counts.max(), recipe.reading.max_history))
-    ages = np.arange(length)
-    history = _take(events, cuts[:, None] - 1 - ages, events.offsets[users][:, None], cuts[:, None])
-    kept = (history >= 0) & (random.random(history.shape) >= recipe.dropout)
-    ahead = cuts[:, None] + np.arange(int(min(counts.max(), recipe.targets)))
-    targets = _take(events, ahead, cuts[:, None], events.offsets[users + 1][:, None])
-    return _batch(history, _weights(kept, ages, recipe.reading), targets)
+def next_examples(events: Events, users: Int64s, recipe: Recipe, random: np.random.Generator) -> Examples:
+    """Cuts each user's events at a random point: what lies before is the history, the next ones are the answers.
+
+    A share `dropout` of the history is hidden from the query; it still must not be asked about. A cut before the first
+    event gives an empty history: so `query_bias` learns what newcomers do.
+    """
+    first, end = events.offsets[users], events.offsets[users + 1]
+    cuts = first + (random.random(len(users)) * (end - first)).astype(np.int64)
+    rows, places = _spans(np.maximum(first, cuts - recipe.reading.max_history), cuts)
+    kept = random.random(len(rows)) >= recipe.dropout
+    weights = _weights(events, rows[kept], places[kept], cuts, recipe)
+    seen = rows, events.items[places]
+    answer_rows, ahead = _spans(cuts, np.minimum(end, cuts + recipe.targets))
+    history = rows[kept], seen[1][kept]
+    return _examples(len(users), seen, history, weights, (answer_rows, events.items[ahead]))
 
 
-def fill_in_examples(events: Events, users: Int64s, recipe: Recipe, random: np.random.Generator) -> Batch:
-    """Hides each event of a user with probability `dropout`: the rest is the history, the hidden are the targets."""
-    ends = events.offsets[users + 1][:, None]
-    length = int(min(events.counts[users].max(), recipe.reading.max_history))
-    ages = np.arange(length)
-    titles = _take(events, ends - 1 - ages, events.offsets[users][:, None], ends)
-    hidden = random.random(titles.shape) < recipe.dropout
-    history = np.where(hidden, NO_ITEM, titles).astype(np.int32)
-    targets = np.where(hidden, titles, NO_ITEM).astype(np.int32)
-    return _batch(history, _weights(history >= 0, ages, recipe.reading), targets)
+def fill_in_examples(events: Events, users: Int64s, recipe: Recipe, random: np.random.Generator) -> Examples:
+    """Hides each event of a user with probability `dropout`: the rest is the history, the hidden are the answers."""
+    first, end = events.offsets[users], events.offsets[users + 1]
+    rows, places = _spans(np.maximum(first, end - recipe.reading.max_history), end)
+    kept = random.random(len(rows)) >= recipe.dropout
+    weights = _weights(events, rows[kept], places[kept], end, recipe)
+    titles = events.items[places]
+    history = rows[kept], titles[kept]
+    return _examples(len(users), history, history, weights, (rows[~kept], titles[~kept]))
 
 
-def _take(events: Events, rows: Int64s, first: Int64s, end: Int64s) -> Int32s:
-    valid = (rows >= first) & (rows < end)
-    return np.where(valid, events.items[np.where(valid, rows, 0)], NO_ITEM).astype(np.int32)
+def _spans(first: Int64s, end: Int64s) -> tuple[Int32s, Int64s]:
+    """Row and place of every event in [first[row], end[row])."""
+    counts = end - first
+    rows = np.repeat(np.arange(len(first), dtype=np.int32), counts)
+    return rows, first[rows] + np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]
 
 
-def _weights(kept: npt.NDArray[np.bool_], ages: Int64s, reading: History) -> Float32s:
-    raw = kept * reading.recency(ages)
-    norms = np.sqrt(np.sum(raw**2, axis=1, keepdims=True))
-    return np.asarray(raw / np.maximum(norms, np.finfo(np.float32).tiny), np.float32)
+def _weights(events: Events, rows: Int32s, places: Int64s, ends: Int64s, recipe: Recipe) -> Float32s:
+    """What `History.event_weights` would give for these events if each row's history ended before `ends`."""
+    raw = recipe.reading.strengths(ends[rows] - 1 - places, events.weights[places])
+    norms = np.sqrt(np.bincount(rows, raw.astype(np.float64) ** 2, minlength=1))
+    return divided(raw, norms[rows])
 
 
-def _batch(history: Int32s, weights: Float32s, targets: Int32s) -> Batch:
-    wanted = (targets >= 0).astype(np.float32)
-    totals = np.maximum(wanted.sum(axis=1, keepdims=True), 1)
-    return {"history": history, "weights": weights, "targets": targets, "target_weights": wanted / totals}
+def _examples(size: int, seen: Flat, history: Flat, weights: Float32s, answers: Flat) -> Examples:
+    count = np.bincount(answers[0], minlength=size)
+    return {
+        "seen_rows": seen[0],
+        "seen_titles": seen[1],
+        "history_rows": history[0],
+        "history_titles": history[1],
+        "history_weights": weights,
+        "target_rows": answers[0],
+        "target_titles": answers[1],
+        "target_weights": (1 / count[answers[0]]).astype(np.float32),
+        "importance": (count / max(float(count.mean()), 1e-9)).astype(np.float32),
+    }

@@ -13,8 +13,12 @@ from recbatch import config
 from recbatch.contracts import NO_ITEM, Dataset, Events, Progress, no_progress
 from recbatch.errors import DataError
 from recbatch.model import HistoryTowers, Part, concatenate
-from recbatch.train.batches import batches, trainable_users
+from recbatch.train.batches import examples, trainable_users
+from recbatch.train.candidates import Candidates
 from recbatch.train.recipes import Recipe, recipes
+
+_LAST_RATE = 0.05
+"""The learning rate falls along a cosine to this share of where it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Fitted:
     steps: int
     """Gradient steps, all parts together."""
     losses: tuple[tuple[float, ...], ...]
-    """Per part and epoch: mean cross-entropy per user, in nats."""
+    """Per part and epoch: mean cross-entropy per answer, in nats."""
     seconds: float
     settings: config.Train
     seed: int
@@ -75,30 +79,29 @@ def fit(
     parts: list[Part] = []
     losses: list[tuple[float, ...]] = []
     for number, recipe in enumerate(plan):
-        part, curve = _train(
-            encoded,
-            len(present),
-            recipe,
-            batch_size=settings.batch_size,
-            passes=passes,
-            seed=seed + number,
-            told=_told(progress, number * passes, len(plan) * passes),
-        )
+        told = _told(progress, number * passes, len(plan) * passes)
+        part, curve = _train(encoded, recipe, settings, passes, seed=seed + number, told=told)
         parts.append(part)
         losses.append(curve)
-    towers = concatenate(data.item_ids.take(pa.array(present)), parts, [recipe.share for recipe in plan])
-    steps = len(plan) * passes * _steps_per_epoch(settings.batch_size, encoded)
-    seconds = time.monotonic() - started
-    return Fitted(towers, plan[0].objective, passes, steps, tuple(losses), seconds, settings, seed)
+    return Fitted(
+        towers=concatenate(data.item_ids.take(pa.array(present)), parts, [recipe.share for recipe in plan]),
+        objective=plan[0].objective,
+        epochs=passes,
+        steps=len(plan) * passes * _steps_per_epoch(settings, encoded),
+        losses=tuple(losses),
+        seconds=time.monotonic() - started,
+        settings=settings,
+        seed=seed,
+    )
 
 
 def affordable_epochs(settings: config.Train, events: Events) -> int:
     """Passes over the users that `epochs` and `max_steps` allow, one at least."""
-    return max(1, min(settings.epochs, settings.max_steps // _steps_per_epoch(settings.batch_size, events)))
+    return max(1, min(settings.epochs, settings.max_steps // _steps_per_epoch(settings, events)))
 
 
-def _steps_per_epoch(batch_size: int, events: Events) -> int:
-    return -(-len(trainable_users(events)) // batch_size)
+def _steps_per_epoch(settings: config.Train, events: Events) -> int:
+    return -(-len(trainable_users(events)) // settings.batch_size)
 
 
 def _told(progress: Progress, before: int, total: int) -> Callable[[int], None]:
@@ -106,29 +109,27 @@ def _told(progress: Progress, before: int, total: int) -> Callable[[int], None]:
 
 
 def _train(
-    events: Events,
-    vocabulary: int,
-    recipe: Recipe,
-    *,
-    batch_size: int,
-    passes: int,
-    seed: int,
-    told: Callable[[int], None],
+    events: Events, recipe: Recipe, settings: config.Train, passes: int, *, seed: int, told: Callable[[int], None]
 ) -> tuple[Part, tuple[float, ...]]:
     from recbatch.model import two_tower  # loads TensorFlow
 
     tf = two_tower.tf
     tf.keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-    model = two_tower.TwoTower(vocabulary, recipe.embedding_dim)
-    model.compile(optimizer=tf.keras.optimizers.Adam(recipe.learning_rate))
-    size = min(batch_size, len(trainable_users(events)))
-    examples = batches(events, recipe, size, np.random.default_rng(seed))
+    random = np.random.default_rng(seed)
+    popularity = np.bincount(events.items).astype(np.float32)
+    steps = _steps_per_epoch(settings, events)
+    model = two_tower.TwoTower(np.log(popularity / popularity.mean()), recipe.embedding_dim)
+    rate = tf.keras.optimizers.schedules.CosineDecay(settings.learning_rate, passes * steps, alpha=_LAST_RATE)
+    model.compile(optimizer=tf.keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay))
     step = tf.function(model.train_step, reduce_retracing=True)
+    candidates = Candidates(popularity, random)
+    stream = examples(events, recipe, min(settings.batch_size, len(trainable_users(events))), random)
     losses = []
     for done in range(passes):
-        sums = [step(two_tower.tensors(next(examples)))["loss"] for _ in range(_steps_per_epoch(batch_size, events))]
-        losses.append(float(np.mean(sums)) / size)
+        sums = [step(two_tower.tensors(candidates.batch(next(stream))))["loss"] for _ in range(steps)]
+        losses.append(float(np.mean(sums)) / min(settings.batch_size, len(trainable_users(events))))
         told(done + 1)
+    part = two_tower.export(model, recipe.reading)
     tf.keras.backend.clear_session()
-    return two_tower.export(model, recipe.reading), tuple(losses)
+    return part, tuple(losses)

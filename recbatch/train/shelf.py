@@ -91,7 +91,7 @@ def save(lake: Lake, judged: Fitted, served: Fitted, head: Json) -> str:
     _remove(staged)
     for which, fitted in ((JUDGED, judged), (SERVED, served)):
         _write_towers(staged / which, fitted.towers)
-    decisions = {which: _decisions(fitted) for which, fitted in ((JUDGED, judged), (SERVED, served))}
+    decisions: Json = {which: _decisions(fitted) for which, fitted in ((JUDGED, judged), (SERVED, served))}
     store.write_checked_json(staged / "settings.json", served.settings.model_dump(mode="json"))
     store.write_checked_json(staged / "decisions.json", decisions)
     store.seal(staged, head | decisions[SERVED] | {"dim": served.towers.dim, "titles": len(served.towers.item_ids)})

@@ -1,0 +1,137 @@
+"""Training on small planted worlds, and Keras against NumPy."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recbatch import config
+from recbatch.errors import DataError
+from recbatch.model import History, acc_at_k, concatenate, known_events
+from recbatch.train import fit, tutorial
+from tests.unit._worlds import build
+
+TASTES = 5
+TITLES = 50
+SMALL = config.Train(embedding_dim=8, epochs=60, batch_size=32, max_history=30)
+
+
+def planted(seed=0, users=120, timed=True):
+    """Each user likes one of five groups of ten titles and takes 16 of 20 events from it, in random order."""
+    random = np.random.default_rng(seed)
+    events = []
+    for user in range(users):
+        own = random.permutation(np.arange(user % TASTES, TITLES, TASTES))
+        other = random.choice(TITLES, 4, replace=False)
+        for place, title in enumerate(random.permutation(np.unique(np.concatenate([own, other])))):
+            events.append((f"u{user}", f"{title}", 60.0 - place if timed else None))
+    return build(events, {str(n): f"Title {n}" for n in range(TITLES)})
+
+
+def halves(data):
+    """Each user's first three quarters, and the rest."""
+    events = data.events
+    place = np.arange(len(events.items)) - np.repeat(events.offsets[:-1], events.counts)
+    early = place < np.repeat(events.counts * 3 // 4, events.counts)
+    return events.where(early), events.where(~early)
+
+
+def bits(fitted):
+    return {name: array.tobytes() for name, array in fitted.towers.to_arrays().items()}
+
+
+@pytest.fixture(scope="module")
+def world():
+    return planted()
+
+
+@pytest.mark.parametrize("objective", ["next", "fill_in"])
+def test_it_finds_planted_tastes_where_popularity_cannot(world, objective):
+    train, test = halves(world)
+    calls = []
+    settings = SMALL.model_copy(update={"objective": objective})
+    fitted = fit(train, world, settings, 1, progress=lambda *call: calls.append(call))
+    assert fitted.objective == objective
+    assert len(fitted.towers.item_ids) == world.num_items
+    found = acc_at_k(fitted.towers, train, test, (10,))[10]
+    popular = replace(fitted.towers, candidates=np.zeros_like(fitted.towers.candidates))
+    popular.candidates[:, -1] = np.bincount(train.items, minlength=TITLES)
+    assert found > acc_at_k(popular, train, test, (10,))[10] + 0.2
+    assert [call[1] for call in calls] == list(range(1, calls[0][2] + 1))
+    for curve in fitted.losses:
+        assert len(curve) == fitted.epochs
+        assert curve[-1] < curve[0]
+
+
+def test_the_same_seed_gives_the_same_bits(world):
+    short = SMALL.model_copy(update={"epochs": 3})
+    once, again, other = (fit(world.events, world, short, seed) for seed in (5, 5, 6))
+    assert bits(once) == bits(again)
+    assert bits(once) != bits(other)
+
+
+def test_a_refit_repeats_the_epochs_of_the_judged_model(world):
+    train, _ = halves(world)
+    judged = fit(train, world, SMALL.model_copy(update={"epochs": 2}), 1)
+    served = fit(world.events, world, SMALL, 1, epochs=judged.epochs)
+    assert (served.epochs, served.steps) == (judged.epochs, judged.steps)
+
+
+def test_many_users_get_fewer_epochs(world):
+    limited = fit(world.events, world, SMALL.model_copy(update={"max_steps": 8}), 1)
+    assert limited.epochs == 2  # 120 users in batches of 32 are 4 steps
+
+
+def test_without_times_next_becomes_fill_in():
+    timeless = planted(users=20, timed=False)
+    fitted = fit(timeless.events, timeless, SMALL.model_copy(update={"epochs": 1}), 1)
+    assert fitted.objective == "fill_in"
+
+
+def test_titles_without_an_event_are_not_in_the_vocabulary(world):
+    seen = world.events.where(world.events.items % 2 == 0)
+    fitted = fit(seen, world, SMALL.model_copy(update={"epochs": 1}), 1)
+    assert fitted.towers.item_ids.equals(world.item_ids.take(pa.array(np.arange(0, TITLES, 2))))
+    assert known_events(world.events, world, fitted.towers).counts.sum() == len(seen.items)
+
+
+def test_nothing_to_learn_from_is_said():
+    empty = build([("u", "1", 1.0)], {"1": "One"})
+    with pytest.raises(DataError, match="no events to train on"):
+        fit(empty.events.where(np.zeros(1, np.bool_)), empty, SMALL, 1)
+
+
+def test_one_user_with_one_event_trains():
+    tiny = build([("u", "1", 1.0)], {"1": "One", "2": "Two"})
+    fitted = fit(tiny.events, tiny, SMALL.model_copy(update={"epochs": 2}), 1)
+    assert np.isfinite(fitted.towers.candidates).all()
+
+
+def test_keras_and_numpy_agree(world):
+    from recbatch.model import two_tower
+
+    tf = two_tower.tf
+    reading = History(5.0, 12)
+    model = two_tower.TwoTower(np.linspace(-2, 2, TITLES).astype(np.float32), 8)
+    events = world.events.of_users(np.arange(40))
+    batch = {
+        "rows": events.users_of_events(),
+        "titles": events.items,
+        "weights": reading.event_weights(events),
+    }
+    model.query_tower.bias.assign(np.linspace(-1, 1, 8))
+    keras = model.query_tower(**two_tower.tensors(batch), size=tf.constant(40))
+    candidates = model.candidate_tower(tf.range(TITLES))
+    towers = concatenate(world.item_ids, [two_tower.export(model, reading)], [1.0])
+    np.testing.assert_allclose(towers.embed(events), keras.numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(towers.candidates, candidates.numpy(), rtol=0, atol=1e-5)
+
+
+def test_the_tutorial_runs_and_is_repeatable(world):
+    train, test = halves(world)
+    sides = (train.users_of_events(), train.items, test.users_of_events(), test.items)
+    first = tutorial(*sides, num_users=world.num_users, num_items=TITLES)
+    assert list(first) == [1, 5, 10, 50, 100]
+    assert first[1] < first[10] < first[50]
+    assert first == tutorial(*sides, num_users=world.num_users, num_items=TITLES)

@@ -1,0 +1,100 @@
+"""Training examples, checked against what they say of themselves."""
+
+import math
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from recbatch import config
+from recbatch.contracts import Events
+from recbatch.model import History
+from recbatch.train.batches import examples, fill_in_examples, next_examples, trainable_users
+from recbatch.train.recipes import Recipe, recipes
+
+
+def events(counts):
+    """Users whose titles are all different: title = place in the arrays."""
+    total = int(np.sum(counts))
+    return Events(
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.arange(total, dtype=np.int32),
+        np.zeros(total, np.int64),
+        np.ones(total, np.float32),
+        np.full(total, np.nan, np.float32),
+    )
+
+
+WORLD = events([1, 5, 0, 12, 40])
+USERS = np.array([4, 0, 3, 1])
+NEXT = replace(recipes(config.Train(), True)[0], dropout=0.0, targets=3, reading=History(2.0, 6))
+FILL_IN = replace(recipes(config.Train(objective="fill_in"), True)[0], dropout=0.5, reading=History(math.inf, 20))
+
+
+def titles(batch, kind, row):
+    return batch[f"{kind}_titles"][batch[f"{kind}_rows"] == row]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_next_never_looks_ahead(seed):
+    batch = next_examples(WORLD, USERS, NEXT, np.random.default_rng(seed))
+    for row, user in enumerate(USERS):
+        history, targets = titles(batch, "history", row), titles(batch, "target", row)
+        assert 1 <= len(targets) <= NEXT.targets
+        cut = targets[0]
+        assert WORLD.offsets[user] <= cut
+        assert targets[-1] < WORLD.offsets[user + 1]
+        np.testing.assert_array_equal(history, np.arange(max(WORLD.offsets[user], cut - 6), cut))
+
+
+def test_next_fades_with_age():
+    batch = next_examples(WORLD, np.array([4]), NEXT, np.random.default_rng(1))
+    weights = batch["history_weights"]
+    np.testing.assert_allclose(weights[1:] / weights[:-1], np.sqrt(2), rtol=1e-5)
+
+
+def test_dropout_hides_from_the_query_but_not_from_the_mask():
+    half = replace(NEXT, dropout=0.5)
+    batch = next_examples(WORLD, np.full(200, 4), half, np.random.default_rng(0))
+    assert len(batch["seen_titles"]) > 1000
+    assert 0.4 < len(batch["history_titles"]) / len(batch["seen_titles"]) < 0.6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fill_in_parts_a_history(seed):
+    batch = fill_in_examples(WORLD, USERS, FILL_IN, np.random.default_rng(seed))
+    for row, user in enumerate(USERS):
+        end = WORLD.offsets[user + 1]
+        both = np.concatenate([titles(batch, "history", row), titles(batch, "target", row)])
+        np.testing.assert_array_equal(np.sort(both), np.arange(max(WORLD.offsets[user], end - 20), end))
+
+
+@pytest.mark.parametrize("make, recipe", [(next_examples, NEXT), (fill_in_examples, FILL_IN)])
+def test_weights_are_normed(make, recipe):
+    batch = make(WORLD, USERS, recipe, np.random.default_rng(3))
+    squares = np.bincount(batch["history_rows"], batch["history_weights"].astype(float) ** 2, minlength=4)
+    np.testing.assert_allclose(squares[squares > 0], 1, rtol=1e-5)
+    shares = np.bincount(batch["target_rows"], batch["target_weights"], minlength=4)
+    np.testing.assert_allclose(shares, batch["importance"] > 0, rtol=1e-5)
+
+
+def test_history_weights_are_those_of_serving():
+    whole = replace(NEXT, reading=History(2.0, 1000))
+    strong = replace(WORLD, weights=np.random.default_rng(0).uniform(0, 9, len(WORLD.items)).astype(np.float32))
+    batch = next_examples(strong, np.array([4]), whole, np.random.default_rng(5))
+    history = strong.where(np.isin(strong.items, batch["history_titles"]))
+    served = whole.reading.event_weights(history)
+    np.testing.assert_allclose(batch["history_weights"], served, rtol=1e-6)
+
+
+def test_each_pass_meets_every_user_once_in_another_order():
+    rows = list(islice(examples(WORLD, NEXT, 2, np.random.default_rng(0)), 4))
+    assert all(len(batch["importance"]) == 2 for batch in rows)
+    assert trainable_users(WORLD).tolist() == [0, 1, 3, 4]
+
+
+def test_without_times_next_falls_back():
+    assert [r.objective for r in recipes(config.Train(), has_times=False)] == ["fill_in"]
+    assert recipes(config.Train(), has_times=True)[0].objective == "next"
+    assert isinstance(recipes(config.Train(), True)[0], Recipe)
