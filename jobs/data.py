@@ -22,7 +22,7 @@ def data() -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path), envvar="RECBATCH_DATA_DIR", help="Where to put it.")
 @json_option
 def import_(path: Path, data_dir: Path | None, as_json: bool) -> None:
-    r"""Import MovieLens from an official zip (for movielens/…), a recbole wheel or a folder of atomic files.
+    """Import MovieLens from an official zip (for movielens/…), a recbole wheel or a folder of atomic files.
 
     \b
     recbatch data import ml-latest-small.zip --data-dir data

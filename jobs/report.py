@@ -15,7 +15,7 @@ from ._options import lake_option
 @click.argument("run", required=False)
 @lake_option
 def report(run: str | None, lake: Lake) -> None:
-    r"""Print the path of a run's report.html: the live run's, or that of a published or blocked RUN.
+    """Print the path of a run's report.html: the live run's, or that of a published or blocked RUN.
 
     \b
     recbatch report --lake lake

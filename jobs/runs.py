@@ -16,7 +16,7 @@ from ._options import json_option, lake_option, print_json
 @lake_option
 @json_option
 def runs(lake: Lake, as_json: bool) -> None:
-    r"""List published runs, newest first, and the newest blocked ones.
+    """List published runs, newest first, and the newest blocked ones.
 
     \b
     recbatch runs --lake lake

@@ -17,7 +17,7 @@ from ._tables import print_table
 @lake_option
 @json_option
 def show(user: str, limit: int, lake: Lake, as_json: bool) -> None:
-    r"""Show what a user gets: titles, scores, sources and reasons. Unknown users get what is popular.
+    """Show what a user gets: titles, scores, sources and reasons. Unknown users get what is popular.
 
     \b
     recbatch show 196 --lake lake

@@ -20,7 +20,7 @@ from ._tables import print_table
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 def sql(query: str, lake: Lake, as_json: bool, as_csv: bool) -> None:
-    r"""Ask the published tables: one SELECT or EXPLAIN. Without a query, lists the views.
+    """Ask the published tables: one SELECT or EXPLAIN. Without a query, lists the views.
 
     \b
     recbatch sql "select title, count(*) from recommendations where rank <= 10 group by all order by 2 desc limit 5"

@@ -21,7 +21,7 @@ from ._say import now
 @json_option
 @click.option("--max-age-days", type=int, help="Unhealthy when the run date is older than this.")
 def status(lake: Lake, as_json: bool, max_age_days: int | None) -> None:
-    r"""Say whether what readers see is whole and fresh: exit 0 if so, 1 if not.
+    """Say whether what readers see is whole and fresh: exit 0 if so, 1 if not.
 
     \b
     recbatch status --lake lake --max-age-days 2

@@ -19,7 +19,7 @@ _DAMAGED = 74
 @lake_option
 @json_option
 def verify(lake: Lake, as_json: bool) -> None:
-    r"""Check every file of every published run and model against its sha256, and the catalog; exit 74 if one differs.
+    """Check every file of every published run and model against its sha256, and the catalog; exit 74 if one differs.
 
     \b
     recbatch verify --lake lake

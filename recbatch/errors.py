@@ -97,6 +97,7 @@ _CURES = {
     errno.EPERM: (PermissionRefused, "give this user read and write access"),
     errno.EROFS: (PermissionRefused, "the file system is mounted read-only: remount it or move the lake"),
     errno.ENOENT: (CannotCreate, "the folder does not exist: create it first"),
+    errno.EEXIST: (CannotCreate, "a file is in the way: move it, then run again"),
     errno.ENOTDIR: (CannotCreate, "a part of the path is a file: choose another path"),
 }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow.compute as pc
 
 from recbatch.contracts import Dataset, Events, Exclusions, Float32s, Int32s, Towers
 from recbatch.errors import DataError
+from recbatch.model import vocabulary_positions
 
 _COLLAPSED = 1e-6
 """Spread of all candidate embeddings, relative to their size, below which they count as one point."""
@@ -35,8 +35,7 @@ class Catalogue:
             DataError: embeddings are not finite or have collapsed to one point, or nothing matches.
         """
         _require_sound(towers.candidates)
-        found = pc.fill_null(pc.index_in(data.item_ids, value_set=towers.item_ids), -1)
-        row_of_item = np.asarray(found, dtype=np.int32)
+        row_of_item = vocabulary_positions(data, towers)
         positions = np.flatnonzero(row_of_item >= 0).astype(np.int32)
         if len(positions) == 0:
             raise DataError(
@@ -51,8 +50,7 @@ class Catalogue:
     def histories(self, events: Events) -> Events:
         """The events on titles that the model knows, items as vocabulary rows."""
         rows = self.row_of_item[events.items]
-        known = events.where(rows >= 0)
-        return Events(known.offsets, rows[rows >= 0], known.occurred_at, known.weights, known.ratings)
+        return replace(events.where(rows >= 0), items=rows[rows >= 0])
 
 
 def _require_sound(embeddings: Float32s) -> None:

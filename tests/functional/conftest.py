@@ -101,5 +101,5 @@ def published(tmp_path_factory):
     (root / "elsewhere").mkdir()
     cli = Cli(root / "elsewhere", root / "lake")
     cli.night("2020-02-01")
-    cli.night("2020-02-02")
+    cli.night("2020-02-06")
     return cli

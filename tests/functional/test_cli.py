@@ -73,7 +73,7 @@ def test_show_prints_a_known_and_an_unknown_user(published):
     user = published.rows("select min(user_id) as user_id from users where status = 'hot'")[0]["user_id"]
     text = published("show", user, "--limit", "5").stdout
     assert f"user {user} (hot, " in text
-    assert "2020-02-02.1" in text
+    assert "2020-02-06.1" in text
     assert "because" in text
     unknown = json.loads(published("show", "nobody; drop table users", "--json").stdout)
     assert unknown["status"] is None
@@ -103,12 +103,12 @@ def test_sql_answers_selects_in_three_shapes_and_refuses_everything_else(publish
 def test_status_verify_report_and_runs_agree_on_the_live_run(published):
     status = json.loads(published("status", "--json").stdout)
     assert status["healthy"] is True
-    assert status["run_id"] == "2020-02-02.1"
+    assert status["run_id"] == "2020-02-06.1"
     stale = published("status", "--max-age-days", "30", code=1)
     assert "more than 30" in stale.stdout
     assert json.loads(published("verify", "--json").stdout)["sound"] is True
-    assert published("report").stdout.strip().endswith("runs/2020-02-02.1/report.html")
-    assert [run["run_id"] for run in json.loads(published("runs", "--json").stdout)] == ["2020-02-02.1", "2020-02-01.1"]
+    assert published("report").stdout.strip().endswith("runs/2020-02-06.1/report.html")
+    assert [run["run_id"] for run in json.loads(published("runs", "--json").stdout)] == ["2020-02-06.1", "2020-02-01.1"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["show", "nobody"], ["status"]])

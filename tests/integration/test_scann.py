@@ -12,7 +12,9 @@ from ..unit.test_index import random_exclusions
 
 def clustered(generator, items, dim=16, clusters=40):
     centres = generator.normal(size=(clusters, dim))
-    return (centres[generator.integers(clusters, size=items)] + generator.normal(scale=0.4, size=(items, dim))).astype(np.float32)
+    return (centres[generator.integers(clusters, size=items)] + generator.normal(scale=0.4, size=(items, dim))).astype(
+        np.float32
+    )
 
 
 def test_brute_force_equals_exact_search_in_every_bit_ties_and_heavy_users_included():

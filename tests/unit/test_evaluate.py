@@ -114,7 +114,9 @@ def test_a_contender_equal_to_the_baseline_passes_and_the_table_is_sorted():
     pairs = evaluate.held_out(parts, keep_seen=False)
     popular = score.by_popularity(data, parts.train, date(2024, 2, 20), config.Popular())
     lists = Ranker(popular).rank(parts.train, pairs.users, 30)
-    outcome = evaluate.measure({"model": lists, "popular": lists}, pairs, data, config.Judge(users_needed=5), protocol="x", seed=0)
+    outcome = evaluate.measure(
+        {"model": lists, "popular": lists}, pairs, data, config.Judge(users_needed=5), protocol="x", seed=0
+    )
     assert all(result.passed for result in outcome.gate)
     table = evaluate.metrics_table(outcome.metrics)
     assert table.num_rows == len(outcome.metrics) > 0
