@@ -21,6 +21,9 @@ from recbatch.train.trend import trend
 _LAST_RATE = 0.05
 """The learning rate falls along a cosine to this share of where it began."""
 
+_SEEDS = 2**32
+"""TensorFlow and NumPy's old generator take no larger seed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -81,7 +84,7 @@ def fit(
     losses: list[tuple[float, ...]] = []
     for number, recipe in enumerate(plan):
         told = _told(progress, number * passes, len(plan) * passes)
-        part, curve = _train(encoded, recipe, settings, passes, seed=seed + number, told=told)
+        part, curve = _train(encoded, recipe, settings, passes, seed=(seed + number) % _SEEDS, told=told)
         parts.append(part)
         losses.append(curve)
     towers = concatenate(data.item_ids.take(pa.array(present)), parts, [recipe.share for recipe in plan])
@@ -105,7 +108,8 @@ def affordable_epochs(settings: config.Train, events: Events) -> int:
 
 
 def _steps_per_epoch(settings: config.Train, events: Events) -> int:
-    return -(-len(trainable_users(events)) // settings.batch_size)
+    """A pass over the users, or as much of it as `max_steps` leaves time for."""
+    return min(settings.max_steps, -(-len(trainable_users(events)) // settings.batch_size))
 
 
 def _told(progress: Progress, before: int, total: int) -> Callable[[int], None]:
@@ -128,11 +132,12 @@ def _train(
     model.compile(optimizer=tf.keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay))
     step = tf.function(model.train_step, reduce_retracing=True)
     candidates = Candidates(popularity, random)
-    stream = examples(events, recipe, min(settings.batch_size, len(trainable_users(events))), random)
+    size = min(settings.batch_size, len(trainable_users(events)))
+    stream = examples(events, recipe, size, random)
     losses = []
     for done in range(passes):
         sums = [step(two_tower.tensors(candidates.batch(next(stream))))["loss"] for _ in range(steps)]
-        losses.append(float(np.mean(sums)) / min(settings.batch_size, len(trainable_users(events))))
+        losses.append(float(np.mean(sums)) / size)
         told(done + 1)
     part = two_tower.export(model, recipe.reading)
     tf.keras.backend.clear_session()

@@ -83,6 +83,22 @@ def test_many_users_get_fewer_epochs(world):
     assert limited.epochs == 2  # 120 users in batches of 32 are 4 steps
 
 
+def test_a_large_catalogue_is_trained_on_a_sample(world, monkeypatch):
+    monkeypatch.setattr("recbatch.train.candidates.FULL_SOFTMAX_TITLES", 10)
+    monkeypatch.setattr("recbatch.train.candidates.SAMPLED_TITLES", 20)
+    monkeypatch.setattr("recbatch.model.two_tower._MATRIX_TITLES", 10)
+    train, test = halves(world)
+    settings = SMALL.model_copy(update={"objective": "fill_in", "batch_size": 8, "epochs": 20})
+    fitted = fit(train, world, settings, 2**40)
+    assert acc_at_k(fitted.towers, train, test, (10,))[10] > 0.6
+
+
+def test_one_epoch_never_exceeds_the_steps(world):
+    settings = SMALL.model_copy(update={"objective": "fill_in", "batch_size": 2, "max_steps": 3})
+    fitted = fit(world.events, world, settings, 1)
+    assert (fitted.epochs, fitted.steps) == (1, 3)
+
+
 def test_without_times_next_becomes_fill_in():
     timeless = planted(users=20, timed=False)
     fitted = fit(timeless.events, timeless, SMALL.model_copy(update={"epochs": 1}), 1)
