@@ -84,8 +84,8 @@ class Train(_Section):
     """Columns of the towers, biases not counted; `next` gives half of them to each of its two parts."""
     epochs: Positive = 150
     """Passes over the users at most; a user gives one random example per pass and part."""
-    max_steps: Positive = 1_500
-    """Gradient steps per part at most: with more than 2,560 users this ends training before `epochs` do."""
+    max_steps: Positive = 1_000
+    """Gradient steps per part at most: with more than about 1,700 users this ends training before `epochs` do."""
     batch_size: Positive = 256
     """Users per gradient step."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.008
