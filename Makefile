@@ -13,14 +13,14 @@ demo: $(VENV)/.runs
 	$(BIN)/recbatch demo --lake $(LAKE) --data-dir $(DATA)
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile -m "not long and not tools"
+	$(BIN)/pytest -n 2 --dist load -m "not long and not tools" tests/integration tests/generative tests/functional
 
 check: $(VENV)/.tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n 2 --dist loadfile tests/unit
 
 test-long: $(VENV)/.tests
 	$(BIN)/pytest -m long

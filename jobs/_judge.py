@@ -6,12 +6,12 @@ import numpy as np
 
 from recbatch import evaluate, index, score
 from recbatch.config import Config
-from recbatch.contracts import Dataset, Json, Lists, Popular, Towers
+from recbatch.contracts import Dataset, Json, Lists, Popular
 from recbatch.evaluate import Outcome
 from recbatch.score import Ranker
 from recbatch.store import Lake
 
-from ._model import Model, judged_weights
+from ._model import Judged, Model, judged_weights
 
 
 def judge(lake: Lake, model: Model, data: Dataset, config: Config, parent: Json | None) -> Outcome:
@@ -23,8 +23,8 @@ def judge(lake: Lake, model: Model, data: Dataset, config: Config, parent: Json 
     until = parts.judge_from.date() if parts.judge_from else data.run_date
     popular = score.by_popularity(data, parts.train, until, config.popular)
     contenders: dict[str, Lists] = {}
-    for name, towers in _contenders(lake, model, parent).items():
-        ranker = exact_ranker(towers, data, popular, keep_seen=config.score.keep_seen)
+    for name, judged in _contenders(lake, model, parent).items():
+        ranker = exact_ranker(judged, data, popular, keep_seen=config.score.keep_seen)
         batches = list(
             ranker.rank_all(parts.train, pairs.users, config.judge.list_length, config.score.users_per_batch)
         )
@@ -32,20 +32,20 @@ def judge(lake: Lake, model: Model, data: Dataset, config: Config, parent: Json 
     return evaluate.measure(contenders, pairs, data, config.judge, protocol=parts.protocol, seed=config.seed)
 
 
-def exact_ranker(towers: Towers | None, data: Dataset, popular: Popular, *, keep_seen: bool) -> Ranker:
-    """A ranker over exact search; without towers, one by popularity."""
-    if towers is None:
+def exact_ranker(judged: Judged | None, data: Dataset, popular: Popular, *, keep_seen: bool) -> Ranker:
+    """A ranker over exact search; without weights, one by popularity."""
+    if judged is None:
         return Ranker(popular, keep_seen=keep_seen)
-    catalogue = score.Catalogue.of(towers, data)
-    return Ranker(popular, towers, catalogue, index.ExactIndex(catalogue.embeddings), keep_seen)
+    catalogue = score.Catalogue.of(judged.towers, data, score.fashion(popular.shares, judged.learned_from))
+    return Ranker(popular, judged.towers, catalogue, index.ExactIndex(catalogue.embeddings), keep_seen)
 
 
-def _contenders(lake: Lake, model: Model, parent: Json | None) -> dict[str, Towers | None]:
-    found: dict[str, Towers | None] = {evaluate.MODEL: model.judged, evaluate.POPULAR: None}
+def _contenders(lake: Lake, model: Model, parent: Json | None) -> dict[str, Judged | None]:
+    found: dict[str, Judged | None] = {evaluate.MODEL: model.judged, evaluate.POPULAR: None}
     if parent and parent.get("model_id") not in (None, model.model_id):
-        towers = judged_weights(lake, parent["model_id"], model.held_out)
-        if towers is not None:
-            found[evaluate.PARENT] = towers
+        judged = judged_weights(lake, parent["model_id"], model.held_out)
+        if judged is not None:
+            found[evaluate.PARENT] = judged
     return found
 
 

@@ -7,7 +7,7 @@ from datetime import date
 
 from recbatch import split, train
 from recbatch.config import Config
-from recbatch.contracts import Dataset, Json, Split, Towers
+from recbatch.contracts import Dataset, Events, Json, Split, Towers
 from recbatch.errors import InputMissing, StorageFailed
 from recbatch.store import Lake
 
@@ -20,11 +20,23 @@ class Model:
 
     model_id: str
     served: Towers
-    judged: Towers
+    judged: Judged
     held_out: Split
     reason: str
     trained: bool
     head: Json
+
+    def served_from(self, data: Dataset) -> Events:
+        """The events that the served weights were trained on, as far as tonight's data still has them."""
+        return _before(data.events, self.head["trained_before"])
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Judged weights and the events that they were trained on."""
+
+    towers: Towers
+    learned_from: Events
 
 
 def fit_or_reload(lake: Lake, data: Dataset, config: Config, parent: Json | None, say: Say) -> Model:
@@ -49,7 +61,7 @@ def fit_or_reload(lake: Lake, data: Dataset, config: Config, parent: Json | None
     return Model(
         model_id=model_id,
         served=train.load(lake, model_id, train.SERVED),
-        judged=train.load(lake, model_id, train.JUDGED),
+        judged=Judged(train.load(lake, model_id, train.JUDGED), _before(parts.train, head["judged_before"])),
         held_out=parts,
         reason=decision.reason,
         trained=decision.train,
@@ -57,15 +69,21 @@ def fit_or_reload(lake: Lake, data: Dataset, config: Config, parent: Json | None
     )
 
 
-def judged_weights(lake: Lake, model_id: str, parts: Split) -> Towers | None:
+def judged_weights(lake: Lake, model_id: str, parts: Split) -> Judged | None:
     """Another model's judged weights; none if they are damaged or have seen any of the held-out events."""
     try:
-        seen_before = _date(_head(lake, model_id), "judged_before")
+        head = _head(lake, model_id)
+        seen_before = _date(head, "judged_before")
         towers = train.load(lake, model_id, train.JUDGED)
     except (InputMissing, StorageFailed):
         return None
     too_late = seen_before is not None and (parts.judge_from is None or parts.judge_from.date() < seen_before)
-    return None if too_late else towers
+    return None if too_late else Judged(towers, _before(parts.train, head["judged_before"]))
+
+
+def _before(events: Events, day: str | None) -> Events:
+    """The events before a day (ISO date), all where there is none; those without a time lie before every day."""
+    return events if day is None else events.where(events.occurred_at < split.microseconds(date.fromisoformat(day)))
 
 
 def _train(lake: Lake, data: Dataset, parts: Split, config: Config, say: Say) -> str:

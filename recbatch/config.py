@@ -98,12 +98,6 @@ class Train(_Section):
     """`next`: an event this many events before the last one counts half."""
     targets_per_cut: Positive = 20
     """`next`: events after the cut that count as answers."""
-    trend_half_life_days: Annotated[float, Field(gt=0)] | None = 7.0
-    """`next`: popularity is shifted towards that of the last days, an event this old counting half; none: not at all.
-
-    A setting of the night's truth: it adds a third to ndcg@10 on later days and takes 2 % off where every user's own
-    last events are asked for, whenever they lie.
-    """
     history_dropout: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of a history hidden at random in every example; with `fill_in` the hidden titles are the answers."""
     fill_in_weight_decay: Annotated[float, Field(ge=0, le=100)] = 3.0
@@ -147,10 +141,12 @@ class Score(_Section):
 class Popular(_Section):
     """What unknown users get."""
 
-    half_life_days: Annotated[float, Field(gt=0)] = 30.0
-    """An event this old counts half."""
     segments: tuple[str, ...] = ()
     """User features that get a list of their own, e.g. `gender`."""
+    half_life_days: Annotated[float, Field(gt=0)] = 30.0
+    """Within a segment, an event this old counts half; the overall list learns this from the data."""
+    prior_events: Annotated[float, Field(gt=0)] = 200.0
+    """Within a segment, how many events' worth of overall popularity is mixed in."""
     length: Positive = 500
     """Rows per segment in the published table; at least k + buffer are kept."""
 

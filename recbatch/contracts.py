@@ -189,7 +189,7 @@ class Towers(Protocol):
 
     @property
     def candidates(self) -> Float32s:
-        """Shape (vocabulary, dim)."""
+        """Shape (vocabulary, dim); the last column is a scalar bias, for which every query holds a 1."""
 
     @property
     def query_bias(self) -> Float32s:
@@ -272,9 +272,11 @@ class Popular:
     order: Int32s
     """Shape (segments, items): item positions, most popular first, ties by position."""
     scores: Float32s
-    """Shape (segments, items): recency-weighted count of events, in the order of `order`."""
+    """Shape (segments, items): expected share of tomorrow's events, in the order of `order`."""
     segment_of_user: Int32s
     """Shape (users,): the segment whose list a user without history gets; 0 where none was declared for them."""
+    shares: Float32s
+    """Shape (items,): expected share of tomorrow's events over all users, by position."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ POPULAR = _table(
     Column("rank", "int16", "1 is most popular"),
     Column("item_id", "string", "the candidate"),
     Column("title", "string", "its title"),
-    Column("score", "float32", "recency-weighted count of events"),
+    Column("score", "float32", "expected share of the next day's events"),
     sorted_by="segment rank",
 )
 USERS = _table(

@@ -11,7 +11,7 @@ again a pair of towers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -96,12 +96,6 @@ class HistoryTowers:
             queries[users, :-1] += self.query_bias[:-1]
         queries[:, -1] = self.query_bias[-1]
         return queries
-
-    def with_bias(self, extra: Float32s) -> HistoryTowers:
-        """The same towers with something added to every candidate's scalar bias; `extra` has shape (vocabulary,)."""
-        candidates = self.candidates.copy()
-        candidates[:, -1] += extra
-        return replace(self, candidates=candidates)
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Everything but the vocabulary as named arrays, for `from_arrays`."""

@@ -4,6 +4,7 @@ from recbatch.score.catalogue import Catalogue, exclusions
 from recbatch.score.lists import Ranker, to_table
 from recbatch.score.popular import by_popularity, popular_table
 from recbatch.score.similar import similar_items, unit_vectors
+from recbatch.score.trend import fashion, tomorrow
 from recbatch.score.users import item_table, user_table
 
 __all__ = [
@@ -11,10 +12,12 @@ __all__ = [
     "Ranker",
     "by_popularity",
     "exclusions",
+    "fashion",
     "item_table",
     "popular_table",
     "similar_items",
     "to_table",
+    "tomorrow",
     "unit_vectors",
     "user_table",
 ]

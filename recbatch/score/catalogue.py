@@ -28,8 +28,14 @@ class Catalogue:
     """Shape (items,): vocabulary row of each item position, -1 where the model does not know it."""
 
     @classmethod
-    def of(cls, towers: Towers, data: Dataset) -> Catalogue:
+    def of(cls, towers: Towers, data: Dataset, fashion: Float32s | None = None) -> Catalogue:
         """Matches a model with a dataset.
+
+        Args:
+            towers: the model.
+            data: tonight's.
+            fashion: shape (items,), from `trend.fashion`: added to the candidates' biases, the last column; none: the
+                biases stay as trained.
 
         Raises:
             DataError: embeddings are not finite or have collapsed to one point, or nothing matches.
@@ -45,6 +51,8 @@ class Catalogue:
         candidate_of_item = np.full(data.num_items, -1, dtype=np.int32)
         candidate_of_item[positions] = np.arange(len(positions), dtype=np.int32)
         embeddings = np.ascontiguousarray(towers.candidates[row_of_item[positions]])
+        if fashion is not None:
+            embeddings[:, -1] += fashion[positions]
         return cls(embeddings, positions, candidate_of_item, row_of_item)
 
     def histories(self, events: Events) -> Events:

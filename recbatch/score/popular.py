@@ -1,4 +1,4 @@
-"""Recent popularity: what unknown users get, and what fills a list that the model cannot fill."""
+"""Popularity: what unknown users get, and what fills a list that the model cannot fill."""
 
 from __future__ import annotations
 
@@ -12,43 +12,44 @@ from recbatch import schemas
 from recbatch.config import Popular as Settings
 from recbatch.contracts import NO_TIME, Dataset, Events, Float32s, Int32s, Popular
 from recbatch.errors import ConfigError
+from recbatch.score.trend import tomorrow
 
 _DAY_MICROSECONDS = 86_400_000_000
 
 
 def by_popularity(data: Dataset, events: Events, until: date, settings: Settings) -> Popular:
-    """Orders all candidates by their recency-weighted number of events.
+    """Orders all candidates by their expected share of the events of the day `until`, overall and within segments.
 
-    An event counts its weight times 2 ** (-age / half_life_days); one without a time counts as if it were new, so that
-    a source without times is ordered by plain counts. Titles without events come last, by position.
+    Overall by `trend.tomorrow`. Within a segment by the events of its users, halved every `half_life_days`, with
+    `settings.prior_events` events' worth of the overall shares mixed in, so that a small segment stays sensible.
 
     Args:
         data: vocabularies and user features.
         events: what counts; all before `until`.
-        until: the age of an event is measured back from here.
-        settings: half-life, and the user features that get lists of their own.
+        until: the day to look forward to.
+        settings: the user features that get lists of their own, and how they are weighed.
 
     Returns:
-        The overall order and one per segment. Within a segment ties are broken by overall popularity.
+        The overall order and one per segment, ties by position.
 
     Raises:
         ConfigError: a segment names a user feature that the source does not have.
     """
-    now = int(np.datetime64(until, "us").astype(np.int64))
-    age_days = np.where(events.occurred_at == NO_TIME, 0, now - events.occurred_at) / _DAY_MICROSECONDS
-    counts = events.weights * 2.0 ** (-age_days / settings.half_life_days)
     segments, segment_of_user = _segments(data, settings.segments)
-    overall = np.bincount(events.items, weights=counts, minlength=data.num_items)
-    order = np.lexsort((np.arange(data.num_items), -overall))
-    rows, scores = [order], [overall[order]]
-    segment_of_event = segment_of_user[events.users_of_events()]
+    overall = tomorrow(events, data.num_items, until)
+    shares = [overall]
+    if len(segments) > 1:
+        now = int(np.datetime64(until, "us").astype(np.int64))
+        age_days = np.where(events.occurred_at == NO_TIME, 0, now - events.occurred_at) / _DAY_MICROSECONDS
+        counts = events.weights * 2.0 ** (-age_days / settings.half_life_days)
+        segment_of_event = segment_of_user[events.users_of_events()]
     for number in range(1, len(segments)):
         mine = segment_of_event == number
         own = np.bincount(events.items[mine], weights=counts[mine], minlength=data.num_items)
-        order = np.lexsort((np.arange(data.num_items), -overall, -own))
-        rows.append(order)
-        scores.append(own[order])
-    return Popular(segments, np.stack(rows).astype(np.int32), np.stack(scores).astype(np.float32), segment_of_user)
+        mixed = own + settings.prior_events * overall
+        shares.append((mixed / mixed.sum()).astype(np.float32))
+    order = np.stack([np.lexsort((np.arange(data.num_items), -share)) for share in shares]).astype(np.int32)
+    return Popular(segments, order, np.take_along_axis(np.stack(shares), order, axis=1), segment_of_user, overall)
 
 
 def _segments(data: Dataset, features: tuple[str, ...]) -> tuple[tuple[str, ...], Int32s]:

@@ -43,6 +43,7 @@ def similar_items(catalogue: Catalogue, data: Dataset, index: Index, count: int)
 
 
 def unit_vectors(catalogue: Catalogue) -> Float32s:
-    """Shape (candidates, dim): candidate embeddings of length 1, so that a dot product is a cosine."""
-    lengths = np.linalg.norm(catalogue.embeddings, axis=1, keepdims=True)
-    return np.asarray(catalogue.embeddings / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
+    """Shape (candidates, dim - 1): embeddings without their bias, of length 1: a dot product is a cosine."""
+    directions = catalogue.embeddings[:, :-1]
+    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    return np.asarray(directions / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)

@@ -16,7 +16,6 @@ from recbatch.model import HistoryTowers, Part, concatenate
 from recbatch.train.batches import examples, trainable_users
 from recbatch.train.candidates import Candidates
 from recbatch.train.recipes import Recipe, recipes
-from recbatch.train.trend import trend
 
 _LAST_RATE = 0.05
 """The learning rate falls along a cosine to this share of where it began."""
@@ -88,8 +87,6 @@ def fit(
         parts.append(part)
         losses.append(curve)
     towers = concatenate(data.item_ids.take(pa.array(present)), parts, [recipe.share for recipe in plan])
-    if plan[0].objective == "next" and settings.trend_half_life_days is not None:
-        towers = towers.with_bias(trend(encoded, len(present), settings.trend_half_life_days))
     return Fitted(
         towers=towers,
         objective=plan[0].objective,

@@ -6,8 +6,7 @@ import pytest
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
 from recbatch.index import ExactIndex, ScannIndex, build_certified
-
-from ..unit.test_index import random_exclusions
+from tests.unit.test_index import random_exclusions
 
 
 def clustered(generator, items, dim=16, clusters=40):

@@ -157,12 +157,3 @@ def test_acc_at_k_by_hand():
     assert acc_at_k(model, train, test, (1, 2, 3)) == {1: 0.0, 2: 0.0, 3: 1.0}
     assert acc_at_k(model, train, test, (3, 4), exclude_seen=False) == {3: 0.0, 4: 1.0}
     assert acc_at_k(model, train, replace(test, items=np.array([-1], np.int32)), (4,)) == {4: 0.0}
-
-
-def test_with_bias_shifts_every_score_of_a_title():
-    extra = np.linspace(-3, 3, TITLES).astype(np.float32)
-    shifted = BOTH.with_bias(extra)
-    queries = BOTH.embed(MIXED)
-    expected = queries @ BOTH.candidates.T + extra
-    np.testing.assert_allclose(queries @ shifted.candidates.T, expected, atol=1e-4)
-    assert shifted.candidates is not BOTH.candidates

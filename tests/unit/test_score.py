@@ -87,14 +87,17 @@ def test_because_is_the_title_with_the_largest_share():
     assert data.titles.take(pa.array(lists.because[0])).to_pylist() == ["x", "y"]
 
 
-def test_popularity_halves_with_age_and_breaks_ties_by_item():
-    data = build(
-        [("a", "2", 0), ("b", "2", 30), ("c", "1", 0), ("d", "3", 30)], {"3": "z", "2": "y", "1": "x", "4": "w"}
-    )
-    midnight = RUN_DATE
-    popular = by_popularity(data, data.events, midnight, config.Popular(half_life_days=30))
-    assert popular.scores[0].tolist() == pytest.approx([1 + 1 / 2, 1, 1 / 2, 0])
-    assert data.item_ids.take(pa.array(popular.order[0])).to_pylist() == ["2", "1", "3", "4"]
+def test_popularity_descends_breaks_ties_by_item_and_segments_lean_on_the_whole():
+    listed = pa.table({"user_id": ["a", "b", "c"], "group": ["x", "y", "x"]})
+    events = [("a", "2", 1), ("b", "3", 1), ("b", "3", 2), ("c", "2", 1), ("b", "2", 3)]
+    data = build(events, {"3": "z", "2": "y", "1": "x", "4": "w"}, users=listed)
+    popular = by_popularity(data, data.events, RUN_DATE, config.Popular(segments=("group",), prior_events=1.0))
+    assert popular.segments == ("all", "group=x", "group=y")
+    assert (np.diff(popular.scores, axis=1) <= 0).all()
+    assert data.item_ids.take(pa.array(popular.order[0])).to_pylist() == ["2", "3", "1", "4"]
+    assert data.item_ids.take(pa.array(popular.order[2])).to_pylist() == ["3", "2", "1", "4"]
+    np.testing.assert_allclose(popular.scores.sum(axis=1), 1, rtol=1e-5)
+    assert popular.segment_of_user.tolist() == [1, 2, 1]
 
 
 def test_a_segment_that_no_user_feature_backs_is_an_error_that_names_the_features():
@@ -139,7 +142,7 @@ def test_rows_name_users_items_and_reasons():
 
 def test_similar_items_are_near_by_angle_and_never_the_item_itself():
     data = build([("a", "1", 1)], {"1": "x", "2": "y", "3": "z"})
-    towers = SumTowers(data.item_ids, np.array([[2, 0], [5, 1], [0, 1]], dtype=np.float32))
+    towers = SumTowers(data.item_ids, np.array([[2, 0, 9], [5, 1, 0], [0, 1, 3]], dtype=np.float32))
     catalogue = Catalogue.of(towers, data)
     table = score.similar_items(catalogue, data, ExactIndex(score.unit_vectors(catalogue)), 5)
     assert [(row["item_id"], row["rank"], row["similar_item_id"]) for row in table.to_pylist()] == [
