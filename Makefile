@@ -23,11 +23,11 @@ check: $(VENV)/.tests
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit
 
 test-long: $(VENV)/.tests
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m long -s tests/functional
 
 test-tools: $(VENV)/.tests
-	@command -v node >/dev/null || { echo "make test-tools needs Node.js 20: apt-get install nodejs npm"; exit 1; }
-	$(BIN)/pytest -m tools
+	@command -v chromium >/dev/null || { echo "make test-tools needs a browser: apt-get install chromium"; exit 1; }
+	$(BIN)/pytest -m tools tests/functional
 
 format: $(VENV)/.tests
 	$(BIN)/ruff check --fix .
