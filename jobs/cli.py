@@ -24,6 +24,7 @@ _COMMANDS = {
     "verify": "verify",
     "report": "report",
     "config": "config",
+    "backtest": "backtest",
     "benchmark": "benchmark",
 }
 """Command → module of this package that holds it under the same name; loaded when it is asked for."""

@@ -1,0 +1,306 @@
+"""`recbatch backtest`: the last nights once more, each judged by what came after it (protocol N)."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from datetime import time as clock
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from recbatch import evaluate, split, train
+from recbatch.config import Config
+from recbatch.contracts import Dataset, Int32s, Lists, Progress, Split, no_progress
+from recbatch.errors import DataError
+from recbatch.evaluate import HeldOut
+from recbatch.metrics import Float64s
+
+from . import _figures
+from ._options import RunDate, config_options, json_option
+from ._peers import Peer, Settings, Workshop, available, choose, rank
+from ._quality import LENGTH, OURS, Comparison, Measured, figures, our_ranker, ranked_by, read_all
+from ._say import Say
+
+PEERS = ("recent", "popularity")
+_NIGHTLY = frozenset(PEERS)
+"""Peers that are fitted every night; the others, like the model, when it is time to train."""
+_CHOOSING_NIGHTS = 7
+"""Nights before the first one on which the peers' settings are chosen."""
+_FIGURES = (("ndcg", 10), ("recall", 20))
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """One night as it would have been, and what came after it."""
+
+    day: date
+    trained_before: date
+    pairs: HeldOut
+    lists: dict[str, Lists]
+    """Contender → lists of `pairs.users`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Nights in order, and how they came about."""
+
+    nights: tuple[Night, ...]
+    settings: dict[str, Settings]
+    """Peer → what was chosen before the first night."""
+    seconds: dict[str, float]
+    trainings: int
+
+
+def as_of(data: Dataset, day: date) -> Dataset:
+    """The dataset on the eve of a day: no event dated on or after it.
+
+    Titles, users and their features carry no date and stay; a user without an event before the day is a cold one.
+    """
+    known = data.events.occurred_at < split.microseconds(day)
+    return replace(data, run_date=day, events=data.events.where(known))
+
+
+def replay(
+    data: Dataset,
+    config: Config,
+    *,
+    nights: int,
+    horizon_days: int = 1,
+    retrain_every: int = 7,
+    peers: Sequence[str] = PEERS,
+    progress: Progress = no_progress,
+) -> Replay:
+    """Runs the last nights again; night D uses nothing dated on or after D.
+
+    Args:
+        data: everything; its run date ends the last night's horizon.
+        config: settings of recbatch.
+        nights: how many.
+        horizon_days: events in [D, D + horizon) judge night D.
+        retrain_every: days from one training to the next; histories and popularity are of the night itself.
+        peers: keys of `_peers.GRIDS`; their settings are chosen on the nights before the first one.
+        progress: called after every night.
+
+    Returns:
+        The nights after which something happened.
+
+    Raises:
+        DataError: no event has a time, or nothing had happened before the first night.
+    """
+    days = _days(data.run_date, nights, horizon_days)
+    if not data.has_times or not len(as_of(data, days[0]).events.items):
+        raise DataError(
+            f"no event with a time lies before {days[0]}, the first of {nights} nights: ask for fewer --nights,"
+            " or judge without dates by `recbatch benchmark quality --protocol R`"
+        )
+    chosen = {name: _choose(name, data, days[0], horizon_days, config.seed) for name in peers}
+    contenders, found = _Contenders(config, chosen), []
+    for number, day in enumerate(days):
+        tonight = as_of(data, day)
+        contenders.get_ready(tonight, training=number % retrain_every == 0)
+        pairs = _what_came(data, tonight, horizon_days)
+        if len(pairs.users):
+            lists = contenders.rank(tonight, pairs.users)
+            found.append(Night(day, contenders.trained.run_date, pairs, lists))
+        progress("nights", number + 1, nights)
+    return Replay(tuple(found), chosen, contenders.seconds, contenders.trainings)
+
+
+class _Contenders:
+    """Everybody who is compared, as ready as they were on the night at hand."""
+
+    trained: Dataset
+    """What the model was trained on."""
+
+    def __init__(self, config: Config, chosen: dict[str, Settings]) -> None:
+        self._config, self._chosen = config, chosen
+        self._peers: dict[str, Peer] = {}
+        self.seconds = dict.fromkeys([OURS, *chosen], 0.0)
+        self.trainings = 0
+
+    def get_ready(self, tonight: Dataset, *, training: bool) -> None:
+        """Fits what is fitted tonight."""
+        if training:
+            self.trained, self.trainings = tonight, self.trainings + 1
+            with self._timed(OURS):
+                self._fitted = train.fit(tonight.events, tonight, self._config.train, self._config.seed)
+        workshop = Workshop(tonight.events, tonight.num_items)
+        for name, settings in self._chosen.items():
+            if training or name in _NIGHTLY:
+                with self._timed(name):
+                    self._peers[name] = workshop.fit(name, settings, self._config.seed)
+
+    def rank(self, tonight: Dataset, users: Int32s) -> dict[str, Lists]:
+        """Everybody's lists from the histories of tonight."""
+        with self._timed(OURS):
+            ranker = our_ranker(tonight, self.trained.events, self._fitted, self._config)
+            lists = {OURS: ranked_by(ranker, tonight.events, users)}
+        for name, peer in self._peers.items():
+            with self._timed(name):
+                lists[name] = rank(peer, tonight.events, users, LENGTH)
+        return lists
+
+    @contextlib.contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[name] += time.monotonic() - began
+
+
+def _days(until: date, nights: int, horizon_days: int) -> list[date]:
+    """The nights whose horizon ends by a date, the last of them on it."""
+    return [until - timedelta(days=horizon_days + back) for back in reversed(range(nights))]
+
+
+def _what_came(data: Dataset, tonight: Dataset, horizon_days: int) -> HeldOut:
+    """The new pairs of the horizon after a night."""
+    day = tonight.run_date
+    first, end = split.microseconds(day), split.microseconds(day + timedelta(days=horizon_days))
+    came = data.events.where((data.events.occurred_at >= first) & (data.events.occurred_at < end))
+    midnight = datetime.combine(day, clock())
+    parts = Split(tonight.events, came, f"nights:{horizon_days}d", midnight, midnight + timedelta(days=horizon_days))
+    return evaluate.held_out(parts, keep_seen=False)
+
+
+def _choose(name: str, data: Dataset, first: date, horizon_days: int, seed: int) -> Settings:
+    """A peer's settings by its ndcg@10 on the nights before the first one, which end before it."""
+    eves = [as_of(data, day) for day in _days(first, _CHOOSING_NIGHTS, horizon_days)]
+    known = [(eve, _what_came(data, eve, horizon_days), Workshop(eve.events, data.num_items)) for eve in eves]
+    known = [(eve, pairs, workshop) for eve, pairs, workshop in known if len(pairs.users) and len(eve.events.items)]
+
+    def quality(settings: Settings) -> float:
+        values, steady = [np.zeros(1)], None
+        for eve, pairs, workshop in known:
+            steady = steady if steady and name not in _NIGHTLY else workshop.fit(name, settings, seed)
+            lists = rank(steady, eve.events, pairs.users, LENGTH)
+            values.append(figures(lists, pairs, [("ndcg", 10)])["ndcg_at_10"])
+        return float(np.concatenate(values).mean())
+
+    return choose(name, quality)
+
+
+def compare(
+    data: Dataset,
+    config: Config,
+    *,
+    nights: int,
+    horizon_days: int = 1,
+    retrain_every: int = 7,
+    peers: Sequence[str] = PEERS,
+    seeds: int = 1,
+    progress: Progress = no_progress,
+) -> Comparison:
+    """Replays the last nights with one or more seeds and pools users and nights, warm and cold users apart.
+
+    Arguments are those of `replay`; `seeds` counts up from the config's.
+
+    Raises:
+        DataError: see `replay`, or nobody did anything new on any of the nights.
+    """
+    replays = []
+    for number in range(seeds):
+        seeded = config.model_copy(update={"seed": config.seed + number})
+        replays.append(
+            replay(
+                data,
+                seeded,
+                nights=nights,
+                horizon_days=horizon_days,
+                retrain_every=retrain_every,
+                peers=peers,
+                progress=progress,
+            )
+        )
+    if not replays[0].nights:
+        raise DataError(f"nobody did anything new on {nights} nights before {data.run_date}: ask for more --nights")
+    return Comparison("N", tuple(_pooled(one) for one in replays), _counted(replays[0], data, config), _NOTES)
+
+
+_NOTES = (
+    "events on and after a night's date judge that night; values are over user-nights, cold: no event before the night",
+    f"peers' settings: the best ndcg@10 on the {_CHOOSING_NIGHTS} nights before the first one",
+)
+
+
+def _pooled(done: Replay) -> dict[str, Measured]:
+    names = list(done.seconds)
+    return {name: Measured(_values(done, name), done.seconds[name], done.settings.get(name, {})) for name in names}
+
+
+def _values(done: Replay, name: str) -> dict[str, Float64s]:
+    """Figures over user-nights: of warm users, of cold ones, and of all."""
+    warm = np.concatenate([night.pairs.warm for night in done.nights])
+    nightly = [figures(night.lists[name], night.pairs, _FIGURES) for night in done.nights]
+    pooled = {figure: np.concatenate([one[figure] for one in nightly]) for figure in nightly[0]}
+    masks = {"warm": warm, "cold": ~warm, "all": np.ones_like(warm)}
+    return {f"{who}_{figure}": values[mask] for who, mask in masks.items() for figure, values in pooled.items()}
+
+
+def _counted(done: Replay, data: Dataset, config: Config) -> dict[str, int | float | str]:
+    warm = np.concatenate([night.pairs.warm for night in done.nights])
+    return {
+        "users": data.num_users,
+        "items": data.num_items,
+        "objective": config.train.objective,
+        "first_night": done.nights[0].day.isoformat(),
+        "last_night": done.nights[-1].day.isoformat(),
+        "nights_judged": len(done.nights),
+        "trainings": done.trainings,
+        "warm_user_nights": int(warm.sum()),
+        "cold_user_nights": int((~warm).sum()),
+    }
+
+
+@click.command()
+@config_options
+@json_option
+@click.option("--source", envvar="RECBATCH_SOURCE", help="movielens/100k, files:DIR, recbole:DIR, sample[:users=…].")
+@click.option("--data-dir", envvar="RECBATCH_DATA_DIR", help="Prepared tensorflow-datasets directory.")
+@click.option("--nights", type=click.IntRange(1), default=14, show_default=True, help="How many nights.")
+@click.option("--until", type=RunDate(), help="Use events before this date. Default: the day after the last event.")
+@click.option("--horizon-days", type=click.IntRange(1), default=1, show_default=True, help="Days that judge a night.")
+@click.option("--retrain-every", type=click.IntRange(1), default=7, show_default=True, help="Nights per training.")
+@_figures.peers_option(PEERS)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for quality.parquet and quality.png.")
+def backtest(
+    settings: Callable[[dict[str, Any]], Config],
+    as_json: bool,
+    source: str | None,
+    data_dir: str | None,
+    nights: int,
+    until: date | None,
+    horizon_days: int,
+    retrain_every: int,
+    peers: list[str],
+    out: Path | None,
+) -> None:
+    """Run the last nights again and judge each by what came after it, beside what is popular.
+
+    Night D sees events before D only; the whole published ladder is judged on D's events, users without a history too.
+
+    \b
+    recbatch backtest --nights 14 --source files:data
+    recbatch backtest --nights 60 --source movielens/100k --peers recent,popularity,ease --json
+    """
+    config = settings({"source.uri": source, "source.data_dir": data_dir})
+    peers, notes = available(peers)
+    with Say() as say:
+        say.stage("read")
+        data = read_all(config, until, say.progress)
+        say.stage("replay")
+        found = compare(
+            data,
+            config,
+            nights=nights,
+            horizon_days=horizon_days,
+            retrain_every=retrain_every,
+            peers=peers,
+            progress=say.progress,
+        )
+    _figures.tell(replace(found, notes=(*found.notes, *notes)), config, as_json=as_json, out=out)
