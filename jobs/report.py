@@ -8,13 +8,14 @@ from recbatch import store, views
 from recbatch.errors import InputMissing
 from recbatch.store import Lake
 
-from ._options import lake_option
+from ._options import json_option, lake_option, print_json
 
 
 @click.command()
 @click.argument("run", required=False)
 @lake_option
-def report(run: str | None, lake: Lake) -> None:
+@json_option
+def report(run: str | None, lake: Lake, as_json: bool) -> None:
     """Print the path of a run's report.html: the live run's, or that of a published or blocked RUN.
 
     \b
@@ -32,4 +33,7 @@ def report(run: str | None, lake: Lake) -> None:
     ]
     if not found:
         raise InputMissing(f"{lake.root}: no run {name} with a report; `recbatch runs` lists them")
-    click.echo(found[0])
+    if as_json:
+        print_json({"run_id": name, "report": str(found[0])})
+    else:
+        click.echo(found[0])

@@ -108,6 +108,7 @@ def test_status_verify_report_and_runs_agree_on_the_live_run(published):
     assert "more than 30" in stale.stdout
     assert json.loads(published("verify", "--json").stdout)["sound"] is True
     assert published("report").stdout.strip().endswith("runs/2020-02-06.1/report.html")
+    assert json.loads(published("report", "--json").stdout)["run_id"] == "2020-02-06.1"
     assert [run["run_id"] for run in json.loads(published("runs", "--json").stdout)] == ["2020-02-06.1", "2020-02-01.1"]
 
 
