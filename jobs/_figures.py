@@ -140,7 +140,7 @@ def plot(comparison: Comparison, rows: pa.Table) -> bytes:
             panel.plot([row["value"]], [place], "o", color=colour)
         panel.set_yticks(range(len(contenders)), contenders)
         panel.set_title(metric.replace("_at_", "@").replace("_", " "), loc="left", fontsize=10)
-        panel.set_xlim(left=0)
+        panel.set_xlim(0, 1.08 * max(row["ci_high"] for row in by_name.values()) or 1)
         panel.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"protocol {comparison.protocol}, 95 % intervals", fontsize=10)
     drawn = io.BytesIO()

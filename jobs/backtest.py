@@ -32,6 +32,8 @@ _NIGHTLY = frozenset(PEERS)
 """Peers that are fitted every night; the others, like the model, when it is time to train."""
 _CHOOSING_NIGHTS = 7
 """Nights before the first one on which the peers' settings are chosen."""
+MOST_NIGHTS = 10_000
+"""27 years."""
 _FIGURES = (("ndcg", 10), ("recall", 20))
 
 
@@ -104,7 +106,7 @@ def replay(
     for number, day in enumerate(days):
         tonight = as_of(data, day)
         contenders.get_ready(tonight, training=number % retrain_every == 0)
-        pairs = _what_came(data, tonight, horizon_days)
+        pairs = what_came(data, tonight, horizon_days)
         if len(pairs.users):
             lists = contenders.rank(tonight, pairs.users)
             found.append(Night(day, contenders.trained.run_date, pairs, lists))
@@ -158,7 +160,7 @@ def _days(until: date, nights: int, horizon_days: int) -> list[date]:
     return [until - timedelta(days=horizon_days + back) for back in reversed(range(nights))]
 
 
-def _what_came(data: Dataset, tonight: Dataset, horizon_days: int) -> HeldOut:
+def what_came(data: Dataset, tonight: Dataset, horizon_days: int) -> HeldOut:
     """The new pairs of the horizon after a night."""
     day = tonight.run_date
     first, end = split.microseconds(day), split.microseconds(day + timedelta(days=horizon_days))
@@ -171,7 +173,7 @@ def _what_came(data: Dataset, tonight: Dataset, horizon_days: int) -> HeldOut:
 def _choose(name: str, data: Dataset, first: date, horizon_days: int, seed: int) -> Settings:
     """A peer's settings by its ndcg@10 on the nights before the first one, which end before it."""
     eves = [as_of(data, day) for day in _days(first, _CHOOSING_NIGHTS, horizon_days)]
-    known = [(eve, _what_came(data, eve, horizon_days), Workshop(eve.events, data.num_items)) for eve in eves]
+    known = [(eve, what_came(data, eve, horizon_days), Workshop(eve.events, data.num_items)) for eve in eves]
     known = [(eve, pairs, workshop) for eve, pairs, workshop in known if len(pairs.users) and len(eve.events.items)]
 
     def quality(settings: Settings) -> float:
@@ -262,7 +264,7 @@ def _counted(done: Replay, data: Dataset, config: Config) -> dict[str, int | flo
 @json_option
 @click.option("--source", envvar="RECBATCH_SOURCE", help="movielens/100k, files:DIR, recbole:DIR, sample[:users=…].")
 @click.option("--data-dir", envvar="RECBATCH_DATA_DIR", help="Prepared tensorflow-datasets directory.")
-@click.option("--nights", type=click.IntRange(1), default=14, show_default=True, help="How many nights.")
+@click.option("--nights", type=click.IntRange(1, MOST_NIGHTS), default=14, show_default=True, help="How many nights.")
 @click.option("--until", type=RunDate(), help="Use events before this date. Default: the day after the last event.")
 @click.option("--horizon-days", type=click.IntRange(1), default=1, show_default=True, help="Days that judge a night.")
 @click.option("--retrain-every", type=click.IntRange(1), default=7, show_default=True, help="Nights per training.")

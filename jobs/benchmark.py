@@ -84,7 +84,7 @@ def tutorial(settings: Callable[[dict[str, Any]], Config], as_json: bool, source
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Splits, or trainings of one.")
 @click.option("--objective", type=click.Choice(["next", "fill_in"]), help="Default: fill_in under R, next otherwise.")
 @click.option("--until", type=RunDate(), help="Use events before this date. Default: all.")
-@click.option("--nights", type=click.IntRange(1), default=14, show_default=True, help="Under N: how many.")
+@click.option("--nights", type=click.IntRange(1, backtest.MOST_NIGHTS), default=14, show_default=True, help="Under N.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for quality.parquet and quality.png.")
 def quality(
     settings: Callable[[dict[str, Any]], Config],
