@@ -19,13 +19,19 @@ def manifest_of(lake: Lake, run_id: str) -> Json:
 
 
 def repair(lake: Lake) -> list[str]:
-    """Finishes what a kill interrupted: empties staging, adopts promoted runs, points `latest.json` at the live run.
+    """Finishes what a kill interrupted.
+
+    Empties staging, deletes what was to be deleted, adopts promoted runs, points `latest.json` at the live run.
 
     Returns:
         The live runs, oldest first.
     """
     store.empty_folder(lake.staging)
     live = views.live_runs(lake)
+    publish.settle(lake, live)
+    for parent in (lake.runs, lake.blocked):
+        for copy in publish.half_replaced(parent):
+            store.discard(lake, copy)
     adopted = publish.orphans(lake, live)
     if adopted:
         live = sorted({*live, *adopted}, key=store.run_key)
@@ -66,7 +72,8 @@ def done(lake: Lake, live: list[str], data: Dataset, config: Config) -> Done | N
     if manifest["fingerprint"] != data.fingerprint:
         differences.append("the input")
     was, now = manifest["config"], config.model_dump(mode="json")
-    for section, values in now.items():
+    for section in RESULT_SECTIONS:
+        values = now[section]
         if was.get(section) != values:
             changed = (
                 [key for key in values if (was.get(section) or {}).get(key) != values[key]]

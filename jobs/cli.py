@@ -23,6 +23,7 @@ _COMMANDS = {
     "status": "status",
     "verify": "verify",
     "report": "report",
+    "rollback": "rollback",
     "config": "config",
     "backtest": "backtest",
     "benchmark": "benchmark",

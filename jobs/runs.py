@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from recbatch import store, views
+from recbatch import publish, store, views
 from recbatch.contracts import Json
 from recbatch.errors import RecbatchError
 from recbatch.store import Lake
@@ -16,7 +16,7 @@ from ._options import json_option, lake_option, print_json
 @lake_option
 @json_option
 def runs(lake: Lake, as_json: bool) -> None:
-    """List published runs, newest first, and the newest blocked ones.
+    """List published runs, newest first, then those that were rolled back, and the newest blocked ones.
 
     \b
     recbatch runs --lake lake
@@ -25,6 +25,7 @@ def runs(lake: Lake, as_json: bool) -> None:
         _facts(lake.run(run_id).name, store.read_checked_json(lake.run(run_id) / store.MANIFEST))
         for run_id in reversed(views.live_runs(lake))
     ]
+    lines += [_rolled_back(run_id, note, lake) for run_id, note in reversed(publish.rolled_back(lake).items())]
     lines += [_blocked(folder.name, lake) for folder in sorted(lake.blocked.glob("*"), reverse=True)]
     if as_json:
         print_json(lines)
@@ -34,7 +35,7 @@ def runs(lake: Lake, as_json: bool) -> None:
     for line in lines:
         why = f"  {line['why']}" if line["why"] else ""
         click.echo(
-            f"{line['run_id']:<14} {line['status']:<10} {line['finished_at'] or '':<26} {line['users']:>9} users{why}"
+            f"{line['run_id']:<14} {line['status']:<11} {line['finished_at'] or '':<26} {line['users']:>9} users{why}"
         )
 
 
@@ -44,6 +45,11 @@ def _facts(run_id: str, manifest: Json) -> Json:
         key: manifest.get(key) for key in ("run_date", "status", "finished_at", "users", "model_id", "engine", "k")
     }
     return {"run_id": run_id, **facts, "why": why}
+
+
+def _rolled_back(run_id: str, note: Json, lake: Lake) -> Json:
+    facts = _facts(run_id, store.read_checked_json(lake.run(run_id) / store.MANIFEST))
+    return facts | {"status": note["reason"], "why": f"at {note['at']}, to {note['to']}"}
 
 
 def _blocked(run_id: str, lake: Lake) -> Json:

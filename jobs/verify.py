@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from recbatch import store, views
+from recbatch import publish, store, views
 from recbatch.errors import RecbatchError
 from recbatch.store import Lake
 
@@ -49,6 +49,7 @@ def _catalog_faults(lake: Lake) -> list[str]:
         with views.connect(lake) as con:
             views.query(con, "select count(*) from recommendations")
         store.read_checked_json(lake.latest)
+        publish.retired(lake)
     except RecbatchError as error:
         found.append(str(error))
     return found

@@ -5,6 +5,9 @@
     LAKE/runs/<run_id>/        immutable, sealed
     LAKE/blocked/<run_id>/     what an audit or the gate stopped
     LAKE/models/<model_id>/    immutable, sealed
+    LAKE/history/<run_id>/     what stays of a run that `gc` deleted, sealed
+    LAKE/retired.json          runs out of the catalog on purpose
+    LAKE/forgotten.json        users whose events are dropped
     LAKE/_staging/  LAKE/_lock
 
 A *sealed* folder holds `manifest.json`: every file below it with size and sha256, and a checksum of the manifest
@@ -66,6 +69,26 @@ class Lake:
     def models(self) -> Path:
         """Trained models."""
         return self.root / "models"
+
+    @property
+    def history(self) -> Path:
+        """Manifest, metrics and audits of deleted runs; made when the first run is deleted."""
+        return self.root / "history"
+
+    @property
+    def outcomes(self) -> Path:
+        """What happened after a run, by run id; made when the first is evaluated."""
+        return self.root / "outcomes"
+
+    @property
+    def retired(self) -> Path:
+        """Names the runs that are out of the catalog on purpose; see `publish.retired`."""
+        return self.root / "retired.json"
+
+    @property
+    def forgotten(self) -> Path:
+        """Names the forgotten users by digest; see `publish.forgetting`."""
+        return self.root / "forgotten.json"
 
     @property
     def staging(self) -> Path:
@@ -266,6 +289,18 @@ def empty_folder(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def discard(lake: Lake, folder: Path) -> None:
+    """Deletes a folder of the lake so that it is never half there: renamed into staging first, emptied there.
+
+    A kill in between leaves it in staging, which the next repair empties.
+    """
+    doomed = lake.staging / f"{folder.parent.name}-{folder.name}.gone"
+    if doomed.exists():
+        shutil.rmtree(doomed)
+    move_folder(folder, doomed)
+    shutil.rmtree(doomed)
 
 
 @contextlib.contextmanager

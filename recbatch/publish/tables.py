@@ -1,23 +1,18 @@
-"""Staging, promotion and what readers without DuckDB read. Files appear whole; readers see one run or another."""
+"""Tables of a run on disk: zstd Parquet in small row groups, with page checksums and page index."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Sequence
-from datetime import date
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recbatch import schemas, store
-from recbatch.contracts import AuditResult, Json
-from recbatch.errors import InputMissing, StorageFailed
-from recbatch.store import Lake
+from recbatch.contracts import AuditResult
 
 ROWS_PER_GROUP = 20_000
 """Small groups make lookups fast: 4.6 ms against 8.1 ms at 122,880 rows over 2M sorted rows."""
-_BLOCKED_KEPT = 3
 
 
 class TableWriter:
@@ -98,82 +93,3 @@ def audits_table(results: Sequence[AuditResult]) -> pa.Table:
     names = schemas.AUDITS.column_names
     columns = {name: [getattr(result, name) for result in ordered] for name in names}
     return pa.table(columns, schema=schemas.arrow(schemas.AUDITS))
-
-
-def next_run_id(lake: Lake, run_date: date) -> str:
-    """The first run id of a date that neither a published nor a blocked run bears."""
-    taken = [
-        store.run_key(path.name)[1]
-        for folder in (lake.runs, lake.blocked)
-        for path in folder.glob(f"{run_date}.*")
-        if path.is_dir()
-    ]
-    return f"{run_date}.{max(taken, default=0) + 1}"
-
-
-def stage(lake: Lake, run_id: str) -> Path:
-    """An empty folder in staging for a run."""
-    folder = lake.staging / run_id
-    store.make_folder(folder)
-    return folder
-
-
-def promote(lake: Lake, folder: Path) -> None:
-    """Moves a sealed run to its place; readers do not see it until the catalog is replaced."""
-    store.move_folder(folder, lake.runs / folder.name)
-
-
-def block(lake: Lake, folder: Path) -> Path:
-    """Keeps a stopped run for inspection, the newest three of them; returns where it lies."""
-    target = lake.blocked / folder.name
-    store.move_folder(folder, target)
-    kept = sorted((path for path in lake.blocked.iterdir() if path.is_dir()), key=lambda path: store.run_key(path.name))
-    for path in kept[:-_BLOCKED_KEPT]:
-        shutil.rmtree(path)
-    return target
-
-
-def latest(lake: Lake, run_id: str) -> Json:
-    """What `latest.json` says of a run: per table its files with sha256, bytes and rows."""
-    folder = lake.run(run_id)
-    manifest = store.read_checked_json(folder / store.MANIFEST)
-    tables: dict[str, Json] = {
-        table.name: {"rows": manifest["rows"][table.name], "files": []} for table in schemas.RUN_TABLES
-    }
-    for name, facts in manifest["files"].items():
-        table = name.split("/", 1)[0]
-        if table in tables and name.endswith(".parquet"):
-            tables[table]["files"].append({"path": f"runs/{run_id}/{name}", **facts})
-    return {
-        "contract": schemas.CONTRACT_VERSION,
-        "run_id": run_id,
-        "run_date": manifest["run_date"],
-        "k": manifest["k"],
-        "manifest_sha256": store.sha256_file(folder / store.MANIFEST),
-        "tables": tables,
-    }
-
-
-def write_latest(lake: Lake, run_id: str) -> None:
-    """Points readers without DuckDB at a run; a file that says so already is left alone."""
-    wanted = latest(lake, run_id)
-    try:
-        current = store.read_checked_json(lake.latest)
-        del current["checksum"]
-    except (InputMissing, StorageFailed):
-        current = {}
-    if current != wanted:
-        store.write_checked_json(lake.latest, wanted)
-
-
-def orphans(lake: Lake, live: Iterable[str]) -> list[str]:
-    """Sound runs that were promoted but did not reach the catalog: a kill fell between the two.
-
-    They passed their audits, so the repair puts them into the catalog.
-    """
-    known = set(live)
-    return [
-        path.name
-        for path in sorted(lake.runs.iterdir())
-        if path.is_dir() and path.name not in known and not store.faults(path)
-    ]

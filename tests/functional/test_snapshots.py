@@ -1,0 +1,112 @@
+"""Runs that leave the catalog: rolled back and back again, collected, compared, rewritten without a user."""
+
+import json
+import shutil
+
+import pytest
+
+from recbatch import publish, store, views
+from recbatch.store import Lake
+
+from .conftest import Cli
+from .test_nights import published_rows, state
+
+
+@pytest.fixture(scope="session")
+def _three(tmp_path_factory, _base):
+    root = tmp_path_factory.mktemp("three")
+    (root / "elsewhere").mkdir()
+    shutil.copytree(_base, root / "lake")
+    cli = Cli(root / "elsewhere", root / "lake")
+    cli.night("2020-02-02")
+    cli.night("2020-02-03")
+    return root / "lake"
+
+
+@pytest.fixture
+def three(cli, _three):
+    """A lake of the test's own with 2020-02-01 to 03 published."""
+    shutil.copytree(_three, cli.lake)
+    return Lake(cli.lake)
+
+
+ONE, TWO, THREE = "2020-02-01.1", "2020-02-02.1", "2020-02-03.1"
+
+
+def live(cli):
+    return [row["run_id"] for row in cli.rows("select run_id from runs order by run_date, number")]
+
+
+def latest(cli):
+    return json.loads((cli.lake / "latest.json").read_text())["run_id"]
+
+
+def test_readers_go_back_and_forward_again(cli, three):
+    before, rows = state(cli.lake), published_rows(cli.lake)
+    assert json.loads(cli("rollback", "--json").stdout) == {"run_id": TWO, "out": [THREE], "back": []}
+    assert live(cli) == [ONE, TWO]
+    assert latest(cli) == TWO
+    assert not published_rows(cli.lake).equals(rows)
+    assert (cli.lake / "runs" / THREE / "manifest.json").is_file()
+    listed = json.loads(cli("runs", "--json").stdout)
+    assert [(run["run_id"], run["status"]) for run in listed] == [
+        (TWO, "published"),
+        (ONE, "published"),
+        (THREE, "rolled_back"),
+    ]
+    assert cli("rollback", THREE).stdout == f"readers see {THREE}; {THREE} back\n"
+    after = state(cli.lake)
+    assert {name for name in before | after if before.get(name) != after.get(name)} <= {"catalog.duckdb"}
+    assert published_rows(cli.lake).equals(rows)
+    assert "nothing to do" in cli("rollback", THREE).stdout
+    assert cli("verify").returncode == 0
+
+
+def test_what_left_together_comes_back_together(cli, three):
+    assert json.loads(cli("rollback", ONE, "--json").stdout)["out"] == [TWO, THREE]
+    assert live(cli) == [ONE]
+    assert json.loads(cli("rollback", THREE, "--json").stdout)["back"] == [TWO, THREE]
+    assert live(cli) == [ONE, TWO, THREE]
+
+
+def test_a_rolled_back_date_is_not_done_and_runs_again_under_the_next_number(cli, three):
+    cli("rollback")
+    again = cli.night("2020-02-03")
+    assert again["run_id"] == "2020-02-03.2"
+    assert live(cli) == [ONE, TWO, "2020-02-03.2"], "the rolled-back run is not adopted"
+    assert cli.night("2020-02-03")["note"] == "already published, nothing to do"
+
+
+def test_rollback_says_what_it_cannot_do(cli, three):
+    assert "no such run on record" in cli("rollback", "2020-02-09.1", code=66).stderr
+    assert "no run id" in cli("rollback", "yesterday", code=2).stderr
+    cli("rollback", ONE)
+    assert "nothing to go back to" in cli("rollback", code=65).stderr
+    (cli.lake / "runs" / THREE / "report.html").write_text("damaged")
+    assert "sha256 differs" in cli("rollback", THREE, code=74).stderr
+    assert live(cli) == [ONE]
+    assert "no published run here" in Cli(cli.directory, cli.lake / "none")("rollback", code=66).stderr
+
+
+def test_a_kill_on_either_side_of_the_commit_leaves_one_of_two_states(cli, three):
+    note = {"reason": publish.ROLLED_BACK, "at": "2020-02-04T00:00:00+00:00", "to": TWO}
+    publish.retire(three, {THREE: note})  # killed before the catalog: nothing happened
+    assert cli.night("2020-02-03")["note"] == "already published, nothing to do"
+    assert publish.retired(three) == {}
+    publish.retire(three, {THREE: note})
+    views.write_catalog(three, [ONE, TWO])  # killed before latest.json: done
+    assert cli.night("2020-02-02")["note"] == "already published, nothing to do"
+    assert (live(cli), latest(cli)) == ([ONE, TWO], TWO)
+    three.catalog.unlink()
+    assert cli.night("2020-02-02")["note"] == "already published, nothing to do"
+    assert live(cli) == [ONE, TWO], "a rebuilt catalog leaves out what was rolled back"
+
+
+def test_a_damaged_record_of_retired_runs_adopts_nothing(cli, three):
+    cli("rollback")
+    three.retired.write_text("{}")
+    assert "retired.json" in cli("verify", code=74).stdout
+    said = cli.night("2020-02-04", code=74)
+    assert "retired.json: damaged; restore it from a backup, or delete it" in said
+    assert live(cli) == [ONE, TWO]
+    assert store.faults(cli.lake / "runs" / THREE) == []
