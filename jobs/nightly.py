@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from recbatch import dataset, publish, report, schemas, sources, store, views
+from recbatch import dataset, lookup, publish, report, schemas, sources, store, views
 from recbatch.config import Config
 from recbatch.store import Lake
 
@@ -80,6 +80,8 @@ def night(
     head = _run.finished(head, verdict, outcome, rows, say)
     with views.over(folder, head) as con:
         report.write(folder, con, head)
+    if not verdict.blocked:
+        lookup.write(folder, config.score.k)
     store.seal(folder, head)
 
     say.stage("publish")
