@@ -24,6 +24,7 @@ _COMMANDS = {
     "verify": "verify",
     "report": "report",
     "rollback": "rollback",
+    "gc": "gc",
     "config": "config",
     "backtest": "backtest",
     "benchmark": "benchmark",

@@ -163,6 +163,17 @@ class Audit(_Section):
         return Path(self.extra_checks) if self.extra_checks else None
 
 
+class Gc(_Section):
+    """What `recbatch gc` keeps; a run is deleted when it is beyond both limits."""
+
+    keep_days: Count = 7
+    """Days since another run took its place in front of readers, or since it was rolled back."""
+    keep_runs: Positive = 7
+    """The newest live runs stay, however old they are."""
+    keep_history_days: Count = 400
+    """Days for which manifest, metrics, audits and outcomes of a deleted run stay."""
+
+
 class Config(_Section):
     """Everything a night depends on besides its input, its date and its parent."""
 
@@ -176,6 +187,7 @@ class Config(_Section):
     score: Score = Score()
     popular: Popular = Popular()
     audit: Audit = Audit()
+    gc: Gc = Gc()
 
     @model_validator(mode="after")
     def _lists_fit(self) -> Config:

@@ -1,5 +1,6 @@
 """Staging, promotion and what readers without DuckDB read. Files appear whole; readers see one run or another."""
 
+from recbatch.publish.collecting import archive, collectable, expired_history, superseded, unused_models
 from recbatch.publish.retired import COLLECTED, ROLLED_BACK, SUPERSEDED, reinstate, retire, retired, rolled_back, settle
 from recbatch.publish.runs import (
     block,
@@ -20,8 +21,11 @@ __all__ = [
     "ROWS_PER_GROUP",
     "SUPERSEDED",
     "TableWriter",
+    "archive",
     "audits_table",
     "block",
+    "collectable",
+    "expired_history",
     "half_replaced",
     "latest",
     "next_run_id",
@@ -34,6 +38,8 @@ __all__ = [
     "run_folders",
     "settle",
     "stage",
+    "superseded",
+    "unused_models",
     "write_latest",
     "write_table",
 ]

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -110,3 +112,68 @@ def test_a_damaged_record_of_retired_runs_adopts_nothing(cli, three):
     assert "retired.json: damaged; restore it from a backup, or delete it" in said
     assert live(cli) == [ONE, TWO]
     assert store.faults(cli.lake / "runs" / THREE) == []
+
+
+NOW = ["--set", "gc.keep_days=0", "--set", "gc.keep_runs=1"]
+
+
+def test_gc_deletes_only_what_is_beyond_both_limits(cli, three):
+    before = state(cli.lake)
+    for limits in ([], ["--set", "gc.keep_days=0"], ["--set", "gc.keep_runs=1"]):
+        assert cli("gc", *limits).stdout == "nothing to delete\n"
+    time.sleep(1.1)  # the manifests' clock counts whole seconds
+    listed = json.loads(cli("gc", *NOW, "--dry-run", "--json").stdout)
+    assert listed["runs"] == [ONE, TWO]
+    assert listed["bytes"] > 0
+    assert "would delete runs" in cli("gc", *NOW, "--dry-run").stdout
+    assert state(cli.lake) == before
+
+
+def test_gc_keeps_the_record_and_readers_never_notice(cli, three):
+    time.sleep(1.1)
+    rows = published_rows(cli.lake)
+    manifest = store.read_checked_json(three.run(ONE) / "manifest.json")
+    done = json.loads(cli("gc", *NOW, "--json").stdout)
+    assert (done["runs"], done["models"]) == ([ONE, TWO], []), "the model scored the run that stays"
+    assert live(cli) == [THREE]
+    assert [path.name for path in three.runs.iterdir()] == [THREE]
+    assert published_rows(cli.lake).equals(rows)
+    for view in ("recommendations_history", "run_diff", "runs", "audits"):
+        cli.rows(f"select count(*) from {view}")
+    kept = three.history / ONE
+    assert store.faults(kept) == []
+    assert store.read_checked_json(kept / "run.json") == manifest
+    assert {path.name for path in kept.iterdir()} == {"run.json", "manifest.json", "metrics", "audits"}
+    assert publish.retired(three) == {}
+    assert cli("verify").returncode == 0
+    assert cli.night("2020-02-01")["run_id"] == "2020-02-01.2", "the number of a deleted run is not given again"
+    assert json.loads(cli("gc", "--set", "gc.keep_history_days=0", "--json").stdout)["history"] == [ONE, TWO]
+    assert list(three.history.iterdir()) == []
+
+
+def test_gc_deletes_models_of_deleted_runs_but_never_the_newest(cli, three):
+    cli.night("2020-02-04", "--train", "always")
+    cli("rollback", THREE)
+    time.sleep(1.1)
+    old, new = sorted(path.name for path in three.models.iterdir())
+    assert json.loads(cli("gc", *NOW, "--json").stdout)["models"] == []
+    cli("rollback", "2020-02-04.1")
+    time.sleep(1.1)
+    done = json.loads(cli("gc", *NOW, "--json").stdout)
+    assert (done["runs"], done["models"]) == ([THREE], [old])
+    assert [path.name for path in three.models.iterdir()] == [new]
+    assert live(cli) == ["2020-02-04.1"]
+
+
+def test_a_kill_during_gc_is_finished_by_the_next_start(cli, three):
+    note = {"reason": publish.COLLECTED, "at": "2020-02-04T00:00:00+00:00", "to": None}
+    publish.archive(three, ONE, datetime(2020, 2, 4, tzinfo=UTC))
+    publish.retire(three, {ONE: note})  # killed before the catalog
+    assert cli.night("2020-02-03")["note"] == "already published, nothing to do"
+    assert live(cli) == [ONE, TWO, THREE]
+    publish.retire(three, {ONE: note})
+    views.write_catalog(three, [TWO, THREE])  # killed before the folder went
+    assert cli.night("2020-02-03")["note"] == "already published, nothing to do"
+    assert not three.run(ONE).exists()
+    assert publish.retired(three) == {}
+    assert cli("verify").returncode == 0

@@ -1,12 +1,13 @@
 """Tables on disk, run ids, and what readers without DuckDB are told."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from recbatch import publish, schemas, store
+from recbatch.config import Gc
 from recbatch.store import Lake
 
 ROW = {"segment": "all", "rank": 1, "item_id": "1", "title": "x", "score": 1.0}
@@ -89,3 +90,36 @@ def test_latest_json_names_every_file_of_the_run_and_is_left_alone_when_right(tm
     assert store.read_checked_json(lake.latest) == latest
     assert publish.orphans(lake, []) == ["2024-01-01.1"]
     assert publish.orphans(lake, ["2024-01-01.1"]) == []
+
+
+def finished(**days):
+    """Run id → a manifest finished on that day of January at noon."""
+    return {f"2024-01-{name[1:]}.1": {"finished_at": f"2024-01-{day:02d}T12:00:00+00:00"} for name, day in days.items()}
+
+
+def test_a_run_is_superseded_when_the_next_above_it_is_finished():
+    runs = finished(d03=3, d04=4, d05=10)
+    assert publish.superseded(runs) == {
+        "2024-01-03.1": datetime(2024, 1, 4, 12, tzinfo=UTC),
+        "2024-01-04.1": datetime(2024, 1, 10, 12, tzinfo=UTC),
+    }
+    backfilled = finished(d03=20, d04=4)
+    assert publish.superseded(backfilled) == {"2024-01-03.1": datetime(2024, 1, 20, 12, tzinfo=UTC)}
+
+
+def test_a_run_is_collectable_beyond_both_limits_only(tmp_path):
+    lake = Lake(tmp_path)
+    lake.create()
+    runs = finished(d01=1, d02=2, d03=3, d04=4)
+
+    def old(day, **settings):
+        return publish.collectable(lake, runs, Gc(**settings), datetime(2024, 1, day, 13, tzinfo=UTC))
+
+    assert old(31) == []
+    assert old(31, keep_runs=3) == ["2024-01-01.1"]
+    assert old(9, keep_runs=2) == ["2024-01-01.1"], "superseded on the 2nd, and not 7 days before the 9th at 13:00"
+    assert old(8, keep_runs=2) == []
+    assert old(31, keep_runs=1, keep_days=0) == ["2024-01-01.1", "2024-01-02.1", "2024-01-03.1"]
+    (lake.runs / "2024-01-05.1").mkdir()
+    publish.retire(lake, {"2024-01-05.1": {"reason": "rolled_back", "at": "2024-01-06T00:00:00+00:00", "to": "x"}})
+    assert old(31, keep_runs=1, keep_days=0)[-1] == "2024-01-03.1", "newer than the newest live run"
