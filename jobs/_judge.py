@@ -36,7 +36,7 @@ def exact_ranker(judged: Judged | None, data: Dataset, popular: Popular, *, keep
     """A ranker over exact search; without weights, one by popularity."""
     if judged is None:
         return Ranker(popular, keep_seen=keep_seen)
-    catalogue = score.Catalogue.of(judged.towers, data, score.fashion(popular.shares, judged.learned_from))
+    catalogue = score.Catalogue.of(judged.towers, data, popular.shares, judged.learned_from)
     return Ranker(popular, judged.towers, catalogue, index.ExactIndex(catalogue.embeddings), keep_seen)
 
 

@@ -40,8 +40,7 @@ def plan(model: Model, outcome: Outcome, data: Dataset, config: Config, allow_de
     if gate_failed and allow_degraded:
         ranker = Ranker(popular, keep_seen=config.score.keep_seen)
         return Plan(ranker, popular, None, ("the gate failed: rows by popularity only",), outcome.gate)
-    fashion = score.fashion(popular.shares, model.served_from(data))
-    catalogue = score.Catalogue.of(model.served, data, fashion)
+    catalogue = score.Catalogue.of(model.served, data, popular.shares, model.served_from(data))
     known = catalogue.histories(data.events)
     users = index.sample_users(known.counts, config.index.certify_users, config.seed)
     exclude = score.exclusions(data.events.of_users(users), catalogue.candidate_of_item)

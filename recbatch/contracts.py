@@ -195,6 +195,10 @@ class Towers(Protocol):
     def query_bias(self) -> Float32s:
         """Shape (dim,): the query of an empty history."""
 
+    @property
+    def returning_weight(self) -> float:
+        """How much of a score holds for a user who comes back later, against one who goes on at once."""
+
     def event_vectors(self, histories: Events) -> Float32s:
         """Shape (events, dim): what each event adds to its user's query; `histories.items` index the vocabulary."""
 

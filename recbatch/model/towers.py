@@ -38,6 +38,8 @@ class Part:
     """Shape (d,): the query of an empty history."""
     reading: History
     """How histories are weighted."""
+    returning_weight: float = 1.0
+    """How much of a score holds for a user who comes back later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class HistoryTowers:
     """Columns of each part, in order."""
     readings: tuple[History, ...]
     """How each part weighs histories."""
+    returning_weight: float = 1.0
+    """See `contracts.Towers`; that of the first part, since only `next` sees pauses."""
 
     @property
     def dim(self) -> int:
@@ -105,6 +109,7 @@ class HistoryTowers:
             "query_bias": self.query_bias,
             "widths": np.array(self.widths, np.int32),
             "half_life_events": np.array([reading.half_life_events for reading in self.readings], np.float64),
+            "returning_weight": np.array(self.returning_weight, np.float64),
             "max_history": np.array([reading.max_history for reading in self.readings], np.int32),
         }
 
@@ -120,6 +125,7 @@ class HistoryTowers:
             np.asarray(arrays["query_bias"], np.float32),
             tuple(np.asarray(arrays["widths"], np.int32).tolist()),
             tuple(History(life, length) for life, length in zip(lives, lengths, strict=True)),
+            float(arrays["returning_weight"]),
         )
 
     def _sum(self, histories: Events) -> Float32s:
@@ -173,4 +179,5 @@ def concatenate(item_ids: pa.StringArray, parts: Sequence[Part], shares: Sequenc
         np.concatenate([*(part.query_bias * root for part, root in sides), [1]], dtype=np.float32),
         tuple(part.history.shape[1] for part in parts),
         tuple(part.reading for part in parts),
+        parts[0].returning_weight,
     )

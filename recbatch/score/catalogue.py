@@ -9,6 +9,7 @@ import numpy as np
 from recbatch.contracts import Dataset, Events, Exclusions, Float32s, Int32s, Towers
 from recbatch.errors import DataError
 from recbatch.model import vocabulary_positions
+from recbatch.score.trend import fashion
 
 _COLLAPSED = 1e-6
 """Spread of all candidate embeddings, relative to their size, below which they count as one point."""
@@ -28,14 +29,19 @@ class Catalogue:
     """Shape (items,): vocabulary row of each item position, -1 where the model does not know it."""
 
     @classmethod
-    def of(cls, towers: Towers, data: Dataset, fashion: Float32s | None = None) -> Catalogue:
-        """Matches a model with a dataset.
+    def of(
+        cls, towers: Towers, data: Dataset, shares: Float32s | None = None, learned_from: Events | None = None
+    ) -> Catalogue:
+        """Matches a model with a dataset and with tomorrow.
+
+        Everybody who comes tomorrow comes back: scores keep `towers.returning_weight` of their size, and the biases
+        learn what is in fashion. Without times there is no tomorrow, and scores stay as trained.
 
         Args:
             towers: the model.
             data: tonight's.
-            fashion: shape (items,), from `trend.fashion`: added to the candidates' biases, the last column; none: the
-                biases stay as trained.
+            shares: shape (items,), from `trend.tomorrow`; none: scores stay as trained.
+            learned_from: the events that the towers were trained on; goes with `shares`.
 
         Raises:
             DataError: embeddings are not finite or have collapsed to one point, or nothing matches.
@@ -51,8 +57,10 @@ class Catalogue:
         candidate_of_item = np.full(data.num_items, -1, dtype=np.int32)
         candidate_of_item[positions] = np.arange(len(positions), dtype=np.int32)
         embeddings = np.ascontiguousarray(towers.candidates[row_of_item[positions]])
-        if fashion is not None:
-            embeddings[:, -1] += fashion[positions]
+        if shares is not None and learned_from is not None and data.has_times:
+            weight = np.float32(towers.returning_weight)
+            embeddings *= weight
+            embeddings[:, -1] += fashion(shares, learned_from, float(weight))[positions]
         return cls(embeddings, positions, candidate_of_item, row_of_item)
 
     def histories(self, events: Events) -> Events:

@@ -112,8 +112,8 @@ def _fit(features: Float64s, counts: Float64s) -> Float64s:
     return weights
 
 
-def fashion(shares: Float32s, learned_from: Events) -> Float32s:
-    """What to add to a trained model's biases because popularity has moved on since: log share now / share then.
+def fashion(shares: Float32s, learned_from: Events, weight: float = 1.0) -> Float32s:
+    """What to add to a trained model's biases because popularity has moved on: log share now - weight · log share then.
 
     Training teaches p(title | history) under the popularity of its own time. Where only popularity changes, the right
     scores of tomorrow are those plus the log ratio: the prior correction of Saerens, Latinne and Decaestecker (2002),
@@ -122,6 +122,7 @@ def fashion(shares: Float32s, learned_from: Events) -> Float32s:
     Args:
         shares: shape (items,), from `tomorrow`.
         learned_from: the events that the model was trained on, items as positions.
+        weight: how much of the model's score is kept, and so of the popularity that it learned.
 
     Returns:
         Shape (items,). Zeros where no event has a time: nothing is known of then and now.
@@ -129,4 +130,4 @@ def fashion(shares: Float32s, learned_from: Events) -> Float32s:
     if not (learned_from.occurred_at != NO_TIME).any():
         return np.zeros(len(shares), dtype=np.float32)
     then = np.bincount(learned_from.items, learned_from.weights, minlength=len(shares)) + 0.5
-    return np.asarray(np.log(shares) - np.log(then / then.sum()), dtype=np.float32)
+    return np.asarray(np.log(shares) - weight * np.log(then / then.sum()), dtype=np.float32)

@@ -47,6 +47,7 @@ class SumTowers:
 
     item_ids: pa.StringArray
     candidates: np.ndarray
+    returning_weight: float = 1.0
 
     @property
     def dim(self):
