@@ -25,6 +25,8 @@ _COMMANDS = {
     "report": "report",
     "rollback": "rollback",
     "gc": "gc",
+    "diff": "diff",
+    "backfill": "backfill",
     "config": "config",
     "backtest": "backtest",
     "benchmark": "benchmark",

@@ -5,6 +5,7 @@ import shutil
 import time
 from datetime import UTC, datetime
 
+import duckdb
 import pytest
 
 from recbatch import publish, store, views
@@ -177,3 +178,25 @@ def test_a_kill_during_gc_is_finished_by_the_next_start(cli, three):
     assert not three.run(ONE).exists()
     assert publish.retired(three) == {}
     assert cli("verify").returncode == 0
+
+
+def test_diff_says_what_changed_and_why_it_may_have(cli, three):
+    cli.night("2020-02-03", "--force", "--k", "50")
+    found = json.loads(cli("diff", ONE, "2020-02-03.2", "--json").stdout)
+    with duckdb.connect(str(cli.lake / "catalog.duckdb"), read_only=True) as con:
+        lists = "select user_id, list(item_id) from recommendations_history where run_id = ? group by user_id"
+        a, b = (dict(con.execute(lists, [run_id]).fetchall()) for run_id in (ONE, "2020-02-03.2"))
+    both = a.keys() & b.keys()
+    kept = [len({*a[user]} & {*b[user]}) / max(len(a[user]), len(b[user])) for user in both]
+    assert found["overlap"] == pytest.approx(sum(kept) / len(kept))
+    assert found["users"] == len(both)
+    assert found["replaced"] == sum(share == 0 for share in kept)
+    assert (found["only_a"], found["only_b"]) == (len(a.keys() - b.keys()), len(b.keys() - a.keys()))
+    assert found["config"] == {"score.k": {"a": 100, "b": 50}}
+    assert found["metrics"]["ndcg@10"].keys() == {"a", "b"}
+    assert found["dropped"][0]["lists"] > 0
+    text = cli("diff", ONE, "2020-02-03.2").stdout
+    assert "score.k: 100 became 50" in text
+    assert "ndcg@10" in text
+    assert "named twice" in cli("diff", TWO, TWO, code=2).stderr
+    assert "no published run" in cli("diff", ONE, "2020-02-09.1", code=66).stderr
