@@ -97,7 +97,7 @@ def night(
 @config_options
 @json_option
 @click.option(
-    "--source", envvar="RECBATCH_SOURCE", help="movielens/100k, files:DIR, recbole:DIR, sample[:users=…,titles=…]."
+    "--source", envvar="RECBATCH_SOURCE", help="movielens/100k, files:DIR, recbole:DIR, duckdb:FILE, sample[:users=…]."
 )
 @click.option("--data-dir", envvar="RECBATCH_DATA_DIR", help="Prepared tensorflow-datasets directory.")
 @click.option("--run-date", type=RunDate(), help="Use events before this date, UTC. Default: today.")

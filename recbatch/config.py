@@ -30,7 +30,7 @@ class Source(_Section):
     """Where interactions, items and users come from."""
 
     uri: str = "sample"
-    """`movielens/100k`, `files:DIR`, `recbole:DIR`, `sample`, `sample:users=…,titles=…,seed=…`."""
+    """`movielens/100k`, `files:DIR`, `recbole:DIR`, `duckdb:FILE`, `sample`, `sample:users=…,titles=…,seed=…`."""
     data_dir: str | None = None
     """Prepared tensorflow-datasets directory; none: tensorflow-datasets' own default."""
     time_unit: Literal["s", "ms", "us"] = "s"

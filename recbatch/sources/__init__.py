@@ -9,6 +9,7 @@ from recbatch.config import Source
 from recbatch.contracts import Progress, SourceTables, no_progress
 from recbatch.sources import uri as uris
 from recbatch.sources.clean import clean
+from recbatch.sources.duckdb import read_duckdb
 from recbatch.sources.files import read_files
 from recbatch.sources.importing import ImportReport, import_data
 from recbatch.sources.parts import RawTables
@@ -50,6 +51,8 @@ def _read_raw(source: Source, before: date, progress: Progress) -> RawTables:
         return read_recbole(Path(rest).expanduser(), progress)
     if kind == "files" and rest:
         return read_files(Path(rest).expanduser(), progress)
+    if kind == "duckdb" and rest:
+        return read_duckdb(Path(rest).expanduser(), progress)
     family, _, release = source.uri.partition("/")
     if family == "movielens" and release in uris.MOVIELENS:
         return read_movielens(release, Path(source.data_dir) if source.data_dir else None, progress)

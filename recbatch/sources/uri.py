@@ -15,6 +15,7 @@ FORMS = (
     *(f"movielens/{name}" for name in MOVIELENS),
     "files:DIR",
     "recbole:DIR",
+    "duckdb:FILE",
     "sample",
     "sample:users=1000,titles=400,seed=7",
 )
