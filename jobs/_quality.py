@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 import pyarrow.compute as pc
 
 from recbatch import dataset, evaluate, metrics, score, sources, split, train
 from recbatch.config import Config
-from recbatch.contracts import Dataset, Events, Int32s, Lists, Progress, Split, no_progress
+from recbatch.contracts import NO_TIME, Dataset, Events, Int32s, Lists, Progress, Split, no_progress
 from recbatch.evaluate import HeldOut
 from recbatch.metrics import Float64s
 from recbatch.score import Ranker
@@ -25,6 +26,9 @@ from ._judge import exact_ranker
 from ._model import Judged
 from ._peers import Settings, Workshop, choose, rank
 from ._say import now
+
+Counted = dict[str, int | float | str]
+"""What was counted and chosen, by name."""
 
 OURS = "recbatch"
 LENGTH = 100
@@ -80,7 +84,7 @@ class Comparison:
     protocol: str
     splits: tuple[dict[str, Measured], ...]
     """Contender → what it reached, recbatch first."""
-    counted: dict[str, int | float | str]
+    counted: Counted
     notes: tuple[str, ...]
 
 
@@ -113,7 +117,7 @@ def compare(
         data: everything.
         config: settings of recbatch; `seed` is the first seed.
         protocol: a key of `PROTOCOLS`.
-        peers: keys of `_peers.GRIDS`. The settings of each are chosen on the train part of the first split, cut in two
+        peers: keys of `_peers.GRIDS`. Everybody's settings are chosen on the train part of the first split, cut in two
             by the protocol itself, and kept for the others.
         seeds: how many splits; under U the split is always the same, and only chance in training changes.
         progress: called when a contender is done.
@@ -121,40 +125,38 @@ def compare(
     Returns:
         What each contender reached on each split.
     """
-    rules, splits, chosen = PROTOCOLS[protocol], [], dict[str, Settings]()
-    counted: dict[str, int | float | str] = {"users": data.num_users, "items": data.num_items}
+    rules, splits = PROTOCOLS[protocol], []
+    counted: Counted = {"users": data.num_users, "items": data.num_items}
+    chosen = _choose_all(peers, data, config, rules, counted, progress)
     for number in range(seeds):
         seed = config.seed + number
         parts = rules.cut(data.events, seed)
         pairs = evaluate.held_out(parts, keep_seen=False)
-        done = number * (len(peers) + 1)
-        splits.append({OURS: _measure_ours(parts, pairs, data, config, rules, seed, counted)})
+        splits.append({OURS: _measure_ours(parts, pairs, data, config, rules, seed, chosen[OURS], counted)})
         workshop = Workshop(parts.train, data.num_items)
-        for place, name in enumerate(peers):
-            progress(name, done + place + 1, seeds * (len(peers) + 1))
-            if name not in chosen:
-                began = time.monotonic()
-                chosen[name] = _choose(name, parts.train, data.num_items, rules, seed)
-                counted[f"{name}_choosing_seconds"] = time.monotonic() - began
+        for name in peers:
             splits[-1][name] = _measure_peer(name, workshop, chosen[name], parts, pairs, rules, seed)
         if number == 0:
             counted |= _counted(pairs, data)
+        progress("splits", number + 1, seeds)
     return Comparison(protocol, tuple(splits), counted | {"splits": seeds}, _NOTES[protocol])
 
 
 _NOTES = {
     "R": (
         "a random fifth of all events is held out, anew for every seed; acc@k is over distinct unseen pairs",
-        "peers' settings: the best acc@10 on a random fifth of the first split's train part",
+        "settings: the best acc@10 on a random fifth of the first split's train part; recbatch's only choice is whether"
+        " biases follow fashion, as they do every night, or not, as events of all dates are held out",
     ),
     "U": (
         "the last fifth of each user's events is held out; seeds change training only",
-        "peers' settings: the best ndcg@10 on the last fifth of each user's train part",
+        "settings: the best ndcg@10 on the last fifth of each user's train part; recbatch's only choice is whether"
+        " biases follow fashion, as they do every night, or not, as events of all dates are held out",
     ),
 }
 
 
-def _counted(pairs: HeldOut, data: Dataset) -> dict[str, int | float | str]:
+def _counted(pairs: HeldOut, data: Dataset) -> Counted:
     """Of the first split."""
     return {
         "judged_users": len(pairs.users),
@@ -164,22 +166,77 @@ def _counted(pairs: HeldOut, data: Dataset) -> dict[str, int | float | str]:
     }
 
 
-def our_ranker(data: Dataset, learned_from: Events, towers: train.Fitted, config: Config) -> Ranker:
+def our_ranker(data: Dataset, learned_from: Events, fitted: train.Fitted, config: Config) -> Ranker:
     """The whole published ladder over exact search: the model, then segment and overall popularity.
 
     Args:
         data: its events are the histories to serve, all before its run date.
         learned_from: what the towers were trained on.
-        towers: the trained model.
+        fitted: the trained towers.
         config: settings of popularity.
     """
     popular = score.by_popularity(data, data.events, data.run_date, config.popular)
-    return exact_ranker(Judged(towers.towers, learned_from), data, popular, keep_seen=False)
+    return exact_ranker(Judged(fitted.towers, learned_from), data, popular, keep_seen=False)
 
 
 def ranked_by(ranker: Ranker, events: Events, users: Int32s) -> Lists:
     """Lists of `LENGTH` for some users."""
     return ranker.rank(events, users, LENGTH, with_reasons=False)
+
+
+def _choose_all(
+    peers: Sequence[str], data: Dataset, config: Config, rules: Protocol, counted: Counted, progress: Progress
+) -> dict[str, Settings]:
+    """Everybody's settings, by the protocol applied once more to the train part of the first split."""
+    learnt = rules.cut(data.events, config.seed).train
+    parts = rules.cut(learnt, config.seed)
+    pairs = evaluate.held_out(parts, keep_seen=False)
+    workshop = Workshop(parts.train, data.num_items)
+    chosen = {OURS: _choose_ours(parts, pairs, data, config, rules, counted)}
+    for place, name in enumerate(peers):
+        began = time.monotonic()
+        chosen[name] = choose(name, partial(_quality_of, name, workshop, parts, pairs, rules, config.seed))
+        counted[f"{name}_choosing_seconds"] = time.monotonic() - began
+        progress("choose", place + 1, len(peers))
+    return chosen
+
+
+def _quality_of(
+    name: str, workshop: Workshop, parts: Split, pairs: HeldOut, rules: Protocol, seed: int, settings: Settings
+) -> float:
+    measured = _measure_peer(name, workshop, settings, parts, pairs, rules, seed)
+    return _mean(measured.values[rules.chosen_by])
+
+
+def _mean(values: Float64s) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _choose_ours(
+    parts: Split, pairs: HeldOut, data: Dataset, config: Config, rules: Protocol, counted: Counted
+) -> Settings:
+    """Whether biases follow fashion; there is none to follow where no event has a time."""
+    if not data.has_times:
+        return {"fashion": 0}
+    fitted = train.fit(parts.train, replace(data, events=parts.train), config.train, config.seed)
+    reached = []
+    for fashion in (1, 0):
+        lists = _rank_ours(fitted, parts, pairs, data, config, {"fashion": fashion})
+        reached.append((_mean(figures(lists, pairs, rules.figures)[rules.chosen_by]), fashion))
+        counted[f"{OURS}_choosing_{rules.chosen_by}_fashion_{fashion}"] = reached[-1][0]
+    return {"fashion": max(reached)[1]}
+
+
+def _rank_ours(
+    fitted: train.Fitted, parts: Split, pairs: HeldOut, data: Dataset, config: Config, settings: Settings
+) -> Lists:
+    known = parts.train if settings["fashion"] else _timeless(parts.train)
+    ranker = our_ranker(replace(data, events=known), known, fitted, config)
+    return ranked_by(ranker, parts.train, pairs.users)
+
+
+def _timeless(events: Events) -> Events:
+    return replace(events, occurred_at=np.full_like(events.occurred_at, NO_TIME))
 
 
 def _measure_ours(
@@ -189,14 +246,14 @@ def _measure_ours(
     config: Config,
     rules: Protocol,
     seed: int,
-    counted: dict[str, int | float | str],
+    settings: Settings,
+    counted: Counted,
 ) -> Measured:
     began = time.monotonic()
-    known = replace(data, events=parts.train)
-    fitted = train.fit(parts.train, known, config.train, seed)
+    fitted = train.fit(parts.train, replace(data, events=parts.train), config.train, seed)
     counted |= {"objective": fitted.objective, "embedding_dim": config.train.embedding_dim}
-    lists = ranked_by(our_ranker(known, parts.train, fitted, config), parts.train, pairs.users)
-    return Measured(figures(lists, pairs, rules.figures), time.monotonic() - began, {})
+    lists = _rank_ours(fitted, parts, pairs, data, config, settings)
+    return Measured(figures(lists, pairs, rules.figures), time.monotonic() - began, settings)
 
 
 def _measure_peer(
@@ -205,19 +262,6 @@ def _measure_peer(
     began = time.monotonic()
     lists = rank(workshop.fit(name, settings, seed), parts.train, pairs.users, LENGTH)
     return Measured(figures(lists, pairs, rules.figures), time.monotonic() - began, settings)
-
-
-def _choose(name: str, events: Events, num_items: int, rules: Protocol, seed: int) -> Settings:
-    """A peer's settings, by the protocol applied once more to what it may learn from."""
-    parts = rules.cut(events, seed)
-    pairs = evaluate.held_out(parts, keep_seen=False)
-    workshop = Workshop(parts.train, num_items)
-
-    def quality(settings: Settings) -> float:
-        measured = _measure_peer(name, workshop, settings, parts, pairs, rules, seed)
-        return float(measured.values[rules.chosen_by].mean()) if len(pairs.users) else 0.0
-
-    return choose(name, quality)
 
 
 def figures(lists: Lists, pairs: HeldOut, wanted: Sequence[tuple[str, int]]) -> dict[str, Float64s]:

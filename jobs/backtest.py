@@ -24,7 +24,7 @@ from recbatch.metrics import Float64s
 from . import _figures
 from ._options import RunDate, config_options, json_option
 from ._peers import Peer, Settings, Workshop, available, choose, rank
-from ._quality import LENGTH, OURS, Comparison, Measured, figures, our_ranker, ranked_by, read_all
+from ._quality import LENGTH, OURS, Comparison, Counted, Measured, figures, our_ranker, ranked_by, read_all
 from ._say import Say
 
 PEERS = ("recent", "popularity")
@@ -244,7 +244,7 @@ def _values(done: Replay, name: str) -> dict[str, Float64s]:
     return {f"{who}_{figure}": values[mask] for who, mask in masks.items() for figure, values in pooled.items()}
 
 
-def _counted(done: Replay, data: Dataset, config: Config) -> dict[str, int | float | str]:
+def _counted(done: Replay, data: Dataset, config: Config) -> Counted:
     warm = np.concatenate([night.pairs.warm for night in done.nights])
     return {
         "users": data.num_users,
