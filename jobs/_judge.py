@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbatch import evaluate, index, score
+from recbatch import evaluate, index, score, train
 from recbatch.config import Config
 from recbatch.contracts import Dataset, Json, Lists, Popular
 from recbatch.evaluate import Outcome
 from recbatch.score import Ranker
 from recbatch.store import Lake
 
-from ._model import Judged, Model, judged_weights
+from ._model import Judged, Model, judged_weights, of_parent
+from ._say import Say
 
 
 def judge(lake: Lake, model: Model, data: Dataset, config: Config, parent: Json | None) -> Outcome:
@@ -30,6 +31,32 @@ def judge(lake: Lake, model: Model, data: Dataset, config: Config, parent: Json 
         )
         contenders[name] = _joined(batches)
     return evaluate.measure(contenders, pairs, data, config.judge, protocol=parts.protocol, seed=config.seed)
+
+
+def judge_or_fall_back(
+    lake: Lake, model: Model, data: Dataset, config: Config, parent: Json | None, say: Say
+) -> tuple[Model, Outcome]:
+    """Judges tonight's model; one that fails the gate gives way to the parent's model with today's histories.
+
+    A failed model is recorded, so that no later night loads it by itself.
+
+    Returns:
+        The model to publish and its outcome: the parent's only if it passes the gate that tonight's failed.
+    """
+    outcome = judge(lake, model, data, config, parent)
+    if not outcome.failed:
+        return model, outcome
+    why = f"{outcome.failed[0].check}: {outcome.failed[0].observed}"
+    train.reject(lake, model.model_id, why)
+    say.event("gate", failed=why, model_id=model.model_id)
+    if not parent or parent.get("model_id") in (None, model.model_id):
+        return model, outcome
+    reason = f"Tonight's model {model.model_id} failed the gate ({why}); the parent's meets today's histories."
+    older = of_parent(lake, data, config, parent, reason)
+    second = judge(lake, older, data, config, None) if older else None
+    if older is None or second is None or second.failed:
+        return model, outcome
+    return older, second.after(outcome)
 
 
 def exact_ranker(judged: Judged | None, data: Dataset, popular: Popular, *, keep_seen: bool) -> Ranker:

@@ -50,21 +50,36 @@ def fit_or_reload(lake: Lake, data: Dataset, config: Config, parent: Json | None
     say.event("decision", train=decision.train, reason=decision.reason, model_id=decision.model_id)
     boundary = _date(parent, "judged_before")
     if decision.train or decision.model_id is None:
-        parts = split.by_time(data, config.judge, not_before=boundary)
-        model_id = _train(lake, data, parts, config, say)
+        model_id = _train(lake, data, split.by_time(data, config.judge, not_before=boundary), config, say)
     else:
         model_id = decision.model_id
+    return _from_shelf(lake, model_id, data, config, boundary, reason=decision.reason, trained=decision.train)
+
+
+def of_parent(lake: Lake, data: Dataset, config: Config, parent: Json, reason: str) -> Model | None:
+    """The parent's model with today's histories; none if the parent had none, or it is damaged."""
+    try:
+        return _from_shelf(
+            lake, parent["model_id"], data, config, _date(parent, "judged_before"), reason=reason, trained=False
+        )
+    except (InputMissing, StorageFailed):
+        return None
+
+
+def _from_shelf(
+    lake: Lake, model_id: str, data: Dataset, config: Config, boundary: date | None, *, reason: str, trained: bool
+) -> Model:
+    """A stored model; its judged weights meet only events on or after the day up to which they were trained."""
     head = _head(lake, model_id)
-    parts = split.by_time(
-        data, config.judge, not_before=max(filter(None, (boundary, _date(head, "judged_before"))), default=None)
-    )
+    boundaries = [day for day in (boundary, _date(head, "judged_before")) if day]
+    parts = split.by_time(data, config.judge, not_before=max(boundaries, default=None))
     return Model(
         model_id=model_id,
         served=train.load(lake, model_id, train.SERVED),
         judged=Judged(train.load(lake, model_id, train.JUDGED), _before(parts.train, head["judged_before"])),
         held_out=parts,
-        reason=decision.reason,
-        trained=decision.train,
+        reason=reason,
+        trained=trained,
         head=head,
     )
 

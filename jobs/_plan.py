@@ -36,8 +36,7 @@ def plan(model: Model, outcome: Outcome, data: Dataset, config: Config, allow_de
         DataError: embeddings are not finite or have collapsed.
     """
     popular = score.by_popularity(data, data.events, data.run_date, config.popular)
-    gate_failed = any(result.severity == "error" and not result.passed for result in outcome.gate)
-    if gate_failed and allow_degraded:
+    if outcome.failed and allow_degraded:
         ranker = Ranker(popular, keep_seen=config.score.keep_seen)
         return Plan(ranker, popular, None, ("the gate failed: rows by popularity only",), outcome.gate)
     catalogue = score.Catalogue.of(model.served, data, popular.shares, model.served_from(data))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +24,8 @@ from recbatch.contracts import (
     Split,
 )
 
-MODEL, PARENT, POPULAR = "model", "parent", "popular"
-"""Whose lists are judged: tonight's, those of the run before, and those that need no model."""
+MODEL, PARENT, POPULAR, CHALLENGER = "model", "parent", "popular", "challenger"
+"""Whose lists are judged: tonight's, those of the run before, those that need no model, and those that failed."""
 
 _CUT_OFFS = (10, 20, 100)
 
@@ -53,6 +53,19 @@ class Outcome:
     metrics: tuple[Metric, ...]
     holdout: pa.Table
     gate: tuple[AuditResult, ...]
+
+    @property
+    def failed(self) -> tuple[AuditResult, ...]:
+        """The gate's rules of severity error that did not hold."""
+        return tuple(result for result in self.gate if result.severity == "error" and not result.passed)
+
+    def after(self, challenger: Outcome) -> Outcome:
+        """This outcome with that of a challenger that failed before it on record: as `challenger`, as warnings."""
+        renamed = tuple(replace(row, source=CHALLENGER) for row in challenger.metrics if row.source == MODEL)
+        warnings = tuple(
+            replace(result, check=f"{CHALLENGER}_{result.check}", severity="warn") for result in challenger.failed
+        )
+        return replace(self, metrics=self.metrics + renamed, gate=self.gate + warnings)
 
 
 def held_out(split: Split, *, keep_seen: bool) -> HeldOut:

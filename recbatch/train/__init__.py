@@ -5,7 +5,18 @@ Importing this package loads no TensorFlow; `fit` and `tutorial` do.
 
 from recbatch.train.decision import Decision, decide
 from recbatch.train.fitting import Fitted, fit
-from recbatch.train.shelf import JUDGED, SERVED, load, model_head, model_heads, model_key, save, train_digest
+from recbatch.train.shelf import (
+    JUDGED,
+    SERVED,
+    load,
+    model_head,
+    model_heads,
+    model_key,
+    reject,
+    rejected,
+    save,
+    train_digest,
+)
 from recbatch.train.tutorial import tutorial
 
 __all__ = [
@@ -19,6 +30,8 @@ __all__ = [
     "model_head",
     "model_heads",
     "model_key",
+    "reject",
+    "rejected",
     "save",
     "train_digest",
     "tutorial",

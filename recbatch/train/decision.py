@@ -12,7 +12,7 @@ from recbatch.contracts import NO_ITEM, Dataset, Json
 from recbatch.errors import InputMissing, RecbatchError
 from recbatch.model import HistoryTowers, vocabulary_positions
 from recbatch.store import Lake
-from recbatch.train.shelf import SERVED, load, model_heads, model_key, train_digest, trained_before
+from recbatch.train.shelf import SERVED, load, model_heads, model_key, rejected, train_digest, trained_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ def decide(
     tonight = model_key(data, settings, seed, parent)
     if any(head["model_id"] == tonight for head in heads) and not store.faults(lake.models / tonight):
         return Decision(False, f"Model {tonight} was trained for exactly this night; it is used again.", tonight)
+    refused = rejected(lake)
+    heads = [head for head in heads if head["model_id"] not in refused]
     if settings.mode == "always":
         return Decision(True, "Training was asked for (mode always).", _newest(heads))
     usable = _usable(lake, heads)

@@ -3,6 +3,7 @@
     models/<model_id>/manifest.json                      head and sha256 of every file
     models/<model_id>/settings.json, decisions.json
     models/<model_id>/{judged,served}/<array>.npy, vocabulary.arrow
+    models/rejected.json                                 models that the gate stopped, and why
 
 A folder appears whole and never changes. Its id says everything it depends on, so a model that is there already is the
 model that would be trained. Arrays are plain numbers: nothing read here can run code.
@@ -32,6 +33,7 @@ JUDGED: Literal["judged"] = "judged"
 SERVED: Literal["served"] = "served"
 """Refitted on every event before the run date: the readers'."""
 
+_REJECTED = "rejected.json"
 _MODEL_ID = re.compile(r"m-\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
 _WHEN_TO_TRAIN = {"mode", "max_model_age_days", "max_vocabulary_drift"}
 """Settings that say when to train, not what comes out."""
@@ -125,6 +127,25 @@ def model_heads(lake: Lake) -> list[Json]:
         except RecbatchError:
             continue
     return sorted(found, key=lambda head: (head["trained_before"], head["model_id"]))
+
+
+def reject(lake: Lake, model_id: str, why: str) -> None:
+    """Records that the gate stopped a model: no other night will load it by itself.
+
+    The model stays on the shelf for inspection, and for the night that it was trained for, which would train it again.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    store.write_checked_json(lake.models / _REJECTED, {"models": rejected(lake) | {checked_model_id(model_id): why}})
+
+
+def rejected(lake: Lake) -> dict[str, str]:
+    """Model id → why the gate stopped it; empty where there is no record, or none that can be read."""
+    try:
+        return dict(store.read_checked_json(lake.models / _REJECTED)["models"])
+    except RecbatchError:
+        return {}
 
 
 def trained_before(head: Json) -> date:

@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
+
+from recbatch import store
 
 from .conftest import FAST, WORLD, Cli
 
@@ -132,38 +136,75 @@ def test_exact_search_and_scann_publish_the_same_rows_and_scores(cli, base_lake,
     assert published_rows(cli.lake).equals(one)
 
 
-def test_a_model_that_fails_the_gate_changes_nothing_and_says_by_how_much(cli, base_lake):
-    before = state(cli.lake)
-    broken = [
-        "--train",
-        "always",
-        "--set",
-        "train.learning_rate=1.0",
-        "--set",
-        "train.epochs=1",
-        "--set",
-        "train.max_steps=1",
-    ]
-    said = cli.night("2020-02-02", *broken, code=65)
-    line = said.strip().splitlines()[-1]
-    assert line.startswith("recbatch: run 2020-02-02.1 blocked by gate_not_worse_than_")
-    assert "ndcg@10" in line
-    assert "--allow-degraded" in line
-    assert state(cli.lake) == before
-    assert (cli.lake / "blocked" / "2020-02-02.1" / "report.html").is_file()
-    assert list((cli.lake / "_staging").iterdir()) == []
-    listed = json.loads(cli("runs", "--json").stdout)
-    assert [(run["run_id"], run["status"]) for run in listed] == [
-        ("2020-02-01.1", "published"),
-        ("2020-02-02.1", "blocked"),
-    ]
-    assert cli.rows("select run_id from runs") == [{"run_id": "2020-02-01.1"}]
+TRAINED = ("--train", "always", "--set", "judge.users_needed=20")
 
-    cli.night("2020-02-02", *broken, "--allow-degraded", "holiday cover")
-    assert cli.rows("select status, degraded_reason from runs where run_date = '2020-02-02'") == [
+
+def put_a_useless_model_on_the_shelf(cli, tmp_path, run_date):
+    """Leaves on the shelf, for this night, a sealed model whose weights are noise: training gone wrong, undetected."""
+    aside = Cli(cli.directory, tmp_path / "aside")
+    model_id = aside.night(run_date, *TRAINED)["model_id"]
+    folder = aside.lake / "models" / model_id
+    generator = np.random.default_rng(0)
+    for which in ("judged", "served"):
+        path = folder / which / "candidates.npy"
+        np.save(path, (generator.normal(size=np.load(path).shape) * 20).astype(np.float32))
+    head = {
+        key: value
+        for key, value in store.read_checked_json(folder / "manifest.json").items()
+        if key not in ("files", "checksum")
+    }
+    (folder / "manifest.json").unlink()
+    store.seal(folder, head)
+    (cli.lake / "models").mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder, cli.lake / "models" / model_id)
+    return model_id
+
+
+def test_a_model_that_fails_the_gate_changes_nothing_and_says_by_how_much(cli, tmp_path):
+    """Law 4, where there is no parent's model to fall back on."""
+    put_a_useless_model_on_the_shelf(cli, tmp_path, "2020-02-01")
+    cli.night("2020-02-01", *TRAINED, "--allow-degraded", "holiday cover")
+    assert cli.rows("select status, degraded_reason from runs") == [
         {"status": "degraded", "degraded_reason": "holiday cover"}
     ]
     assert {row["source"] for row in cli.rows("select distinct source from recommendations")} == {"popular"}
+    before = state(cli.lake)
+    shutil.rmtree(tmp_path / "aside")
+    put_a_useless_model_on_the_shelf(cli, tmp_path, "2020-02-02")
+    said = cli.night("2020-02-02", *TRAINED, code=65)
+    line = said.strip().splitlines()[-1]
+    assert line.startswith("recbatch: run 2020-02-02.1 blocked by gate_not_worse_than_popular: observed ndcg@10 ")
+    assert "--allow-degraded" in line
+    assert state(cli.lake) == before
+    report = (cli.lake / "blocked" / "2020-02-02.1" / "report.html").read_text("utf-8")
+    assert "gate_not_worse_than_popular" in report
+    assert list((cli.lake / "_staging").iterdir()) == []
+    listed = json.loads(cli("runs", "--json").stdout)
+    assert [(run["run_id"], run["status"]) for run in listed] == [
+        ("2020-02-01.1", "degraded"),
+        ("2020-02-02.1", "blocked"),
+    ]
+    assert cli.rows("select run_id from runs") == [{"run_id": "2020-02-01.1"}]
+    recovered = cli.night("2020-02-03")
+    assert recovered["train"]["trained"] is True, "a model that failed is not loaded again"
+    assert recovered["status"] == "published"
+
+
+def test_where_tonights_model_fails_the_parents_meets_todays_histories(cli, base_lake, tmp_path):
+    first = cli.rows("select model_id from runs")[0]["model_id"]
+    useless = put_a_useless_model_on_the_shelf(cli, tmp_path, "2020-02-04")
+    done = cli.night("2020-02-04", *TRAINED)
+    assert done["status"] == "published"
+    assert done["model_id"] == first
+    assert f"Tonight's model {useless} failed the gate" in done["train"]["reason"]
+    warned = cli.rows('select "check", severity from audits where not passed and "check" like \'challenger_%\'')
+    assert {row["severity"] for row in warned} == {"warn"}
+    assert {row["check"] for row in warned} & {
+        f"challenger_gate_not_worse_than_{name}" for name in ("popular", "parent")
+    }
+    assert cli.rows("select count(*) as n from metrics where source = 'challenger'")[0]["n"] > 0
+    again = cli.night("2020-02-05")
+    assert (again["model_id"], again["train"]["trained"]) == (first, False)
 
 
 def test_a_check_of_the_users_own_can_stop_a_night(cli, base_lake, tmp_path):
