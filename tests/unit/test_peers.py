@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from jobs import _peers
+from jobs import _item_item, _peers
 from recbatch.contracts import NO_ITEM, NO_TIME, Events
 
 DAY = int(timedelta(days=1).total_seconds()) * 1_000_000
@@ -64,24 +64,24 @@ def test_recent_popularity_without_times_is_a_count():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_co_occurrences_are_the_product_of_the_matrix_with_itself(seed, monkeypatch):
-    monkeypatch.setattr(_peers, "_USERS_AT_A_TIME", 7)
+    monkeypatch.setattr(_item_item, "_USERS_AT_A_TIME", 7)
     of = random_events(seed)
     titles = np.array([0, 1, 3, 4, 8, 11], np.int32)
     dense = matrix(of, 12)[:, titles]
-    np.testing.assert_array_equal(_peers.co_occurrences(_peers.distinct(of), titles, 12), dense.T @ dense)
+    np.testing.assert_array_equal(_item_item.co_occurrences(_peers.distinct(of), titles, 12), dense.T @ dense)
 
 
 def test_neighbours_by_hand():
     # Users of title 0: a b c d, of title 1: a b c, of title 2: a.
     of = events([[0, 1, 2], [0, 1], [0, 1], [0]])
-    shared = _peers.co_occurrences(of, np.arange(3, dtype=np.int32), 3)
+    shared = _item_item.co_occurrences(of, np.arange(3, dtype=np.int32), 3)
     expected = [
         [0, 3 / (np.sqrt(12) + 1), 1 / (np.sqrt(4) + 1)],
         [3 / (np.sqrt(12) + 1), 0, 1 / (np.sqrt(3) + 1)],
         [1 / (np.sqrt(4) + 1), 1 / (np.sqrt(3) + 1), 0],
     ]
-    np.testing.assert_allclose(_peers.knn_weights(shared, k=3, shrinkage=1), expected, rtol=1e-6)
-    nearest = _peers.knn_weights(shared, k=1, shrinkage=1)
+    np.testing.assert_allclose(_item_item.knn_weights(shared, k=3, shrinkage=1), expected, rtol=1e-6)
+    nearest = _item_item.knn_weights(shared, k=1, shrinkage=1)
     # Of each candidate (column) the nearest title only: 1 for 0, 0 for 1, and for 2 it is 1, as 1/2.73 > 1/3.
     assert (nearest > 0).tolist() == [[False, True, False], [True, False, True], [False, False, False]]
 
@@ -97,7 +97,7 @@ def test_a_score_of_neighbours_is_the_sum_over_the_history():
 @pytest.mark.parametrize("regularization", [1, 20])
 def test_ease_is_a_ridge_regression_of_every_title_on_all_others(seed, regularization):
     dense = matrix(random_events(seed), 12)
-    found = _peers.ease_weights((dense.T @ dense).astype(np.float32), regularization)
+    found = _item_item.ease_weights((dense.T @ dense).astype(np.float32), regularization)
     for title in range(12):
         others = np.delete(dense, title, axis=1)
         gram = others.T @ others + regularization * np.eye(11)
@@ -107,7 +107,7 @@ def test_ease_is_a_ridge_regression_of_every_title_on_all_others(seed, regulariz
 
 def test_ease_of_two_titles_by_hand():
     # XtX = [[3, 2], [2, 2]], lambda 1: the regression of title 0 on title 1 is 2 / (2 + 1), of 1 on 0 it is 2 / (3 + 1).
-    weights = _peers.ease_weights(np.array([[3, 2], [2, 2]], np.float32), 1)
+    weights = _item_item.ease_weights(np.array([[3, 2], [2, 2]], np.float32), 1)
     assert Fraction(float(weights[1, 0])).limit_denominator(100) == Fraction(2, 3)
     assert Fraction(float(weights[0, 1])).limit_denominator(100) == Fraction(1, 2)
     assert weights[0, 0] == weights[1, 1] == 0
@@ -121,7 +121,7 @@ def test_scores_by_product_and_by_gathering_agree(users):
     heavy = events([generator.choice(300, size=60, replace=False).tolist() for _ in range(users)])
     for histories in (light, heavy):
         expected = matrix(histories, 300) @ weights
-        np.testing.assert_allclose(_peers._summed(histories, histories.items, weights), expected, atol=1e-4)
+        np.testing.assert_allclose(_item_item._summed(histories, histories.items, weights), expected, atol=1e-4)
 
 
 def test_titles_beyond_the_matrix_stand_by_popularity(monkeypatch):
