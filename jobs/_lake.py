@@ -21,7 +21,8 @@ def manifest_of(lake: Lake, run_id: str) -> Json:
 def repair(lake: Lake) -> list[str]:
     """Finishes what a kill interrupted.
 
-    Empties staging, deletes what was to be deleted, adopts promoted runs, points `latest.json` at the live run.
+    Empties staging, deletes what was to be deleted, adopts promoted runs, tells readers of withdrawn titles, points
+    `latest.json` at the live run.
 
     Returns:
         The live runs, oldest first.
@@ -33,7 +34,7 @@ def repair(lake: Lake) -> list[str]:
         for copy in publish.half_replaced(parent):
             store.discard(lake, copy)
     adopted = publish.orphans(lake, live)
-    if adopted:
+    if adopted or (live and publish.withdrawal_unfinished(lake)):
         live = sorted({*live, *adopted}, key=store.run_key)
         views.write_catalog(lake, live)
     if live:

@@ -18,11 +18,15 @@ _COMMANDS = {
     "demo": "demo",
     "data": "data",
     "show": "show",
+    "similar": "similar",
     "sql": "sql",
     "runs": "runs",
     "status": "status",
     "verify": "verify",
     "report": "report",
+    "withdraw": "withdraw",
+    "evaluate": "evaluate",
+    "export-lookup": "export_lookup",
     "rollback": "rollback",
     "gc": "gc",
     "diff": "diff",
@@ -42,7 +46,7 @@ class _Jobs(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f".{_COMMANDS[cmd_name]}", __package__)
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
-from recbatch import dataset, lookup, publish, report, schemas, sources, store, views
+from recbatch import dataset, lookup, publish, report, schemas, sources, store, views, withdrawn
 from recbatch.config import Config
 from recbatch.store import Lake
 
 from . import _lake, _memory, _run
+from ._items import leave_out
 from ._judge import judge
 from ._model import fit_or_reload
 from ._options import RunDate, config_options, json_option, lake_option, print_json
@@ -44,6 +45,8 @@ def night(
     say.stage("read")
     live = _lake.repair(lake)
     tables = sources.read(config.source, before=run_date, today=now().date(), progress=say.progress)
+    gone = withdrawn.read(lake)
+    tables = leave_out(tables, gone, merge_by_title=config.source.merge_by_title)
     data = dataset.build(tables, config.dataset, run_date, merge_by_title=config.source.merge_by_title)
     already = _lake.done(lake, live, data, config)
     if already and not force:
@@ -68,7 +71,7 @@ def night(
 
     say.stage("write")
     rows |= _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config)
-    head = _run.head(run_id, config, data, tables, model, plan, parent)
+    head = _run.head(run_id, config, data, tables, model, plan, parent) | {"withdrawn": list(gone)}
 
     say.stage("audit")
     with views.over(folder, head, seen=_run.seen(data, config)) as con:

@@ -203,6 +203,40 @@ RUN_TABLES = (
 )
 """Every table of a run, each a folder of Parquet files below `runs/<run_id>/`."""
 
+REALISED = _table(
+    "realised",
+    "one row per user and item that they went on to do after a run",
+    Column("user_id", "string", "who"),
+    Column("item_id", "string", "what they did"),
+    Column("occurred_at", "timestamp", "when for the first time, UTC"),
+    Column("day", "int32", "1 is the run date itself"),
+    Column("status", "string", "of the user in the run: hot, warm or cold, or unknown where the run did not know them"),
+    Column("served", "int32", "rows that the user got"),
+    Column("rank", "int32", "its rank in what the user got; null where it was not in it", nullable=True),
+    Column("source", "string", "where that row came from; null where there was none", nullable=True),
+    sorted_by="user_id item_id",
+)
+REALISED_METRICS = _table(
+    "realised_metrics",
+    "one row per run, horizon, metric, k, segment and source: how good the lists were by what happened next",
+    Column("run_id", "string", "the run that was judged"),
+    Column("run_date", "date", "its date"),
+    Column("horizon_days", "int32", "events of so many days from the run date on"),
+    Column("metric", "string", "recall, ndcg, hit_rate, mrr, or served: the share of users who got a list at all"),
+    Column("k", "int32", "cut-off"),
+    Column("segment", "string", "all, or status=hot, warm, cold or unknown"),
+    Column("source", "string", "all, or what rows of this source alone contribute"),
+    Column("value", "float64", "mean over users with events, those who got nothing included"),
+    Column("ci_low", "float64", "lower end of the 95 % bootstrap interval over users"),
+    Column("ci_high", "float64", "upper end"),
+    Column("users", "int64", "users with events on titles that were new to them"),
+    Column("users_without_list", "int64", "of these, users who got nothing"),
+    sorted_by="run_id horizon_days metric k segment source",
+)
+
+OUTCOME_TABLES = (REALISED, REALISED_METRICS)
+"""What `evaluate` adds afterwards, below `outcomes/<run_id>/`."""
+
 
 def arrow(table: Table) -> pa.Schema:
     """The Arrow schema of a table's named columns.
@@ -225,5 +259,6 @@ def arrow(table: Table) -> pa.Schema:
         "float32": pa.float32(),
         "float64": pa.float64(),
         "timestamp": pa.timestamp("us"),
+        "date": pa.date32(),
     }
     return pa.schema([pa.field(c.name, types[c.type], nullable=c.nullable) for c in table.columns])

@@ -11,6 +11,7 @@ from recbatch.publish.runs import (
     promote,
     run_folders,
     stage,
+    withdrawal_unfinished,
     write_latest,
 )
 from recbatch.publish.tables import ROWS_PER_GROUP, TableWriter, audits_table, write_table
@@ -40,6 +41,7 @@ __all__ = [
     "stage",
     "superseded",
     "unused_models",
+    "withdrawal_unfinished",
     "write_latest",
     "write_table",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
-from recbatch import schemas, store
+from recbatch import schemas, store, withdrawn
 from recbatch.contracts import Json
 from recbatch.errors import InputMissing, StorageFailed
 from recbatch.publish.retired import retired
@@ -48,7 +48,7 @@ def block(lake: Lake, folder: Path) -> Path:
 
 
 def latest(lake: Lake, run_id: str) -> Json:
-    """What `latest.json` says of a run: per table its files with sha256, bytes and rows."""
+    """What `latest.json` says of a run: per table its files with sha256, bytes and rows; what is withdrawn."""
     folder = lake.run(run_id)
     manifest = store.read_checked_json(folder / store.MANIFEST)
     tables: dict[str, Json] = {
@@ -65,6 +65,7 @@ def latest(lake: Lake, run_id: str) -> Json:
         "k": manifest["k"],
         "manifest_sha256": store.sha256_file(folder / store.MANIFEST),
         "tables": tables,
+        "withdrawn": list(withdrawn.read(lake)),
     }
 
 
@@ -78,6 +79,15 @@ def write_latest(lake: Lake, run_id: str) -> None:
         current = {}
     if current != wanted:
         store.write_checked_json(lake.latest, wanted)
+
+
+def withdrawal_unfinished(lake: Lake) -> bool:
+    """Whether titles were withdrawn or taken back, and a kill fell before every reader was told."""
+    try:
+        told = store.read_checked_json(lake.latest).get("withdrawn", [])
+    except (InputMissing, StorageFailed):
+        told = []
+    return bool(told != list(withdrawn.read(lake)))
 
 
 def orphans(lake: Lake, live: Iterable[str]) -> list[str]:

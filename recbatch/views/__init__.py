@@ -4,9 +4,20 @@ The selects stand below `sql/`, one file per view, macro and check. Here they ar
 into an in-memory connection over one staged run (`over`), or into LAKE/catalog.duckdb over all live ones.
 """
 
-from recbatch.views._catalog import live_runs, write_catalog
+from recbatch.views._catalog import OUTCOMES, live_runs, newest_outcomes, write_catalog
 from recbatch.views._checks import run_checks
 from recbatch.views._quoting import quote_literal, quote_name
 from recbatch.views._reading import connect, over, query
 
-__all__ = ["connect", "live_runs", "over", "query", "quote_literal", "quote_name", "run_checks", "write_catalog"]
+__all__ = [
+    "OUTCOMES",
+    "connect",
+    "live_runs",
+    "newest_outcomes",
+    "over",
+    "query",
+    "quote_literal",
+    "quote_name",
+    "run_checks",
+    "write_catalog",
+]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from recbatch import schemas
+from recbatch import schemas, withdrawn
 from recbatch.errors import StorageFailed, UsageError
-from recbatch.store import FILE_MODE, MANIFEST, Lake, fsync_path, read_checked_json
+from recbatch.store import FILE_MODE, MANIFEST, Lake, fsync_path, read_checked_json, run_key
 from recbatch.views import _surface
 from recbatch.views._quoting import absolute, quote_literal
 from recbatch.views._render import Renderer, Run
@@ -21,12 +25,16 @@ STORAGE_VERSION = "v1.0.0"
 Of a catalog that 2.0 wrote, 1.4.0 and 1.4.1 lose the CTEs inside macros and subqueries; 1.4.2 and later read all.
 """
 
+OUTCOMES = "outcomes"
+"""Folder below the lake: what happened after each run."""
+_SORTED_BY_USER = (schemas.RECOMMENDATIONS.name, schemas.RECOMMENDATIONS_BUFFER.name, schemas.USERS.name)
+
 
 def write_catalog(lake: Lake, run_ids: Sequence[str]) -> None:
     """Replaces the catalog by one over exactly these runs; this is the commit.
 
-    Readers with an open connection keep what they have. The content is a function of the lake's path, the run ids and
-    the runs' manifests.
+    Readers with an open connection keep what they have. The content is a function of the lake's path, the run ids, the
+    runs' manifests, `withdrawn.json` and the outcomes.
 
     Args:
         lake: its folders exist; the caller holds its lock.
@@ -43,7 +51,14 @@ def write_catalog(lake: Lake, run_ids: Sequence[str]) -> None:
     if len(set(run_ids)) < len(run_ids):
         raise UsageError(f"a run stands twice among {', '.join(run_ids)}; name each once")
     root = quote_literal(absolute(lake.root))
-    renderer = Renderer([_run(lake, run_id) for run_id in run_ids], f"coalesce(getvariable('recbatch_root'), {root})")
+    *older, newest = [_run(lake, run_id) for run_id in sorted(run_ids, key=run_key)]
+    firsts = {name: _first_users(lake, newest, name) for name in _SORTED_BY_USER}
+    renderer = Renderer(
+        [*older, replace(newest, first_users=firsts)],
+        f"coalesce(getvariable('recbatch_root'), {root})",
+        withdrawn=list(withdrawn.read(lake)),
+        outcomes=_outcomes(lake),
+    )
     fresh = absolute(lake.staging) / "catalog.duckdb.new"
     try:
         _build(fresh, renderer)
@@ -113,6 +128,53 @@ def _run(lake: Lake, run_id: str) -> Run:
             "use the recbatch that wrote it, or `recbatch migrate`"
         )
     return Run(_surface.complete(manifest), tuple(manifest["files"]), f"/runs/{run_id}")
+
+
+def _first_users(lake: Lake, run: Run, table: str) -> tuple[str, ...]:
+    """The first user of each file of a table; nothing where a file does not say, or a user's rows span two files."""
+    files = run.files_of(table)
+    if len(files) < 2:
+        return ()
+    ranges = [_user_range(lake.root / path.removeprefix("/")) for path in files]
+    known = [users for users in ranges if users is not None]
+    apart = all(before[1].encode() < after[0].encode() for before, after in pairwise(known))
+    return tuple(first for first, _ in known) if apart and len(known) == len(ranges) else ()
+
+
+def _user_range(path: Path) -> tuple[str, str] | None:
+    """First and last user of a file that is sorted by user, from its footer."""
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageFailed(f"{path}: cannot be read ({error}); check the disk and `recbatch verify`") from error
+    groups = metadata.num_row_groups
+    if not groups or metadata.schema.column(0).name != "user_id":
+        return None
+    ends = [metadata.row_group(group).column(0).statistics for group in (0, groups - 1)]
+    if not all(end is not None and end.has_min_max for end in ends):
+        return None
+    first, last = str(ends[0].min), str(ends[1].max)
+    return None if "\0" in first else (first, last)  # SQL text holds no NUL
+
+
+def _outcomes(lake: Lake) -> list[Run]:
+    found = []
+    for folder in newest_outcomes(lake):
+        manifest = read_checked_json(folder / MANIFEST)
+        if manifest.get("contract") == schemas.CONTRACT_VERSION:
+            found.append(Run(manifest, tuple(manifest["files"]), f"/{folder.relative_to(lake.root)}"))
+    return found
+
+
+def newest_outcomes(lake: Lake) -> list[Path]:
+    """Of each run that was judged, the folder of its newest outcome, `outcomes/<run_id>/<n>`, by run."""
+    newest: dict[str, Path] = {}
+    for manifest in (lake.root / OUTCOMES).glob(f"*/*/{MANIFEST}"):
+        folder = manifest.parent
+        if folder.name.isdecimal():
+            before = newest.get(folder.parent.name, folder)
+            newest[folder.parent.name] = max(before, folder, key=lambda path: int(path.name))
+    return [newest[run_id] for run_id in sorted(newest, key=run_key)]
 
 
 def _build(path: Path, renderer: Renderer) -> None:

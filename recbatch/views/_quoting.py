@@ -16,6 +16,7 @@ SQL_TYPES = {
     "float32": "float",
     "float64": "double",
     "timestamp": "timestamp",
+    "date": "date",
 }
 """Type words of `schemas` as DuckDB spells them."""
 

@@ -54,7 +54,8 @@ def create(con: duckdb.DuckDBPyConnection, renderer: Renderer) -> None:
 
 def _comment_columns(con: duckdb.DuckDBPyConnection, file: _templates.SqlFile) -> None:
     # Columns of the tables of a run are explained in `schemas`, those of the other views in the file itself.
-    spec = next((table for table in schemas.RUN_TABLES if table.name == file.name), schemas.RECOMMENDATIONS)
+    tables = (*schemas.RUN_TABLES, *schemas.OUTCOME_TABLES)
+    spec = next((table for table in tables if table.name == file.name), schemas.RECOMMENDATIONS)
     meanings = {column.name: column.comment for column in spec.columns} | file.notes
     for name, *_ in con.execute(f"describe {quote_name(file.name)}").fetchall():
         if name in meanings:

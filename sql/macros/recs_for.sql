@@ -1,12 +1,12 @@
 -- One row per rank for one user: the list, or the head of `popular` where the user is unknown.
 -- parameters: user
 with recommendations as (
-    select * from {{ ref('stg_recommendations') }}
+    select * from {{ ref('stg_recommendations', of_user='"user"::varchar') }}
     where user_id = "user"::varchar
 ),
 
 known as (
-    select user_id from {{ ref('stg_users') }}
+    select user_id from {{ ref('stg_user_ids', of_user='"user"::varchar') }}
     where user_id = "user"::varchar
 ),
 

@@ -2,3 +2,6 @@
 select
     {{ columns('holdout') }}
 from {{ parquet('holdout') }}
+{% if withdrawn(live) %}
+where item_id not in ({{ withdrawn(live) | literals }})
+{% endif %}

@@ -3,7 +3,7 @@
 select
     {{ run.head.run_date | literal }}::date as run_date,
     {{ run.run_id | literal }}::varchar as run_id,
-    {{ columns('recommendations') }}
-from {{ parquet('recommendations', run) }}
+    lists.*
+from {{ ref('stg_recommendations', run=run) }} as lists
 {{ 'union all' if not loop.last }}
 {% endfor %}

@@ -1,4 +1,36 @@
 -- One row per user known by the run date.
+{% set k = live.head.k | literal %}
+{% if withdrawn(live) %}
+with users as (
+    select
+        {{ columns('users') }}
+    from {{ parquet('users') }}
+),
+
+rows as (
+    select user_id, item_id from {{ parquet('recommendations') }}
+    union all
+    select user_id, item_id from {{ parquet('recommendations_buffer') }}
+),
+
+counted as (
+    select
+        user_id,
+        count(*) as before,
+        count(*) filter (item_id not in ({{ withdrawn(live) | literals }})) as after
+    from rows
+    group by user_id
+)
+
+select users.* replace (
+    if(after < before, least(after, {{ k }}), recommended)::integer as recommended,
+    if(after < least(before, {{ k }}), coalesce(shortfall_reason, 'withdrawn'), shortfall_reason) as shortfall_reason
+)
+from users
+left join counted using (user_id)
+order by user_id
+{% else %}
 select
     {{ columns('users') }}
 from {{ parquet('users') }}
+{% endif %}
