@@ -38,8 +38,6 @@ class Part:
     """Shape (d,): the query of an empty history."""
     reading: History
     """How histories are weighted."""
-    returning_weight: float = 1.0
-    """How much of a score holds for a user who comes back later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class HistoryTowers:
     readings: tuple[History, ...]
     """How each part weighs histories."""
     returning_weight: float = 1.0
-    """See `contracts.Towers`; that of the first part, since only `next` sees pauses."""
+    """See `contracts.Towers`."""
 
     @property
     def dim(self) -> int:
@@ -179,5 +177,4 @@ def concatenate(item_ids: pa.StringArray, parts: Sequence[Part], shares: Sequenc
         np.concatenate([*(part.query_bias * root for part, root in sides), [1]], dtype=np.float32),
         tuple(part.history.shape[1] for part in parts),
         tuple(part.reading for part in parts),
-        parts[0].returning_weight,
     )

@@ -104,7 +104,6 @@ class TwoTower(tfrs.Model):  # type: ignore[misc]
         super().__init__()
         self.query_tower = HistoryTower(len(bias), dim)
         self.candidate_tower = TitleTower(bias, dim)
-        self.log_returning = self.add_weight("log_returning", shape=(), initializer="zeros")
         self.task = CatalogueRetrieval()
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:
@@ -114,11 +113,8 @@ class TwoTower(tfrs.Model):  # type: ignore[misc]
         answers = bags(inputs["target_rows"], inputs["target_columns"], inputs["target_weights"], shape)
         seen = bags(inputs["seen_rows"], inputs["seen_columns"], tf.ones_like(inputs["seen_rows"], tf.float32), shape)
         history = inputs["history_rows"], inputs["history_titles"], inputs["history_weights"]
-        queries = self.query_tower(*history, shape[0])
-        # What a history says of the next click, it says with less force of the next visit.
-        force = tf.exp(self.log_returning * inputs["returning"])[:, None]
         return self.task(
-            tf.concat([queries[:, :-1] * force, queries[:, -1:]], axis=1),
+            self.query_tower(*history, shape[0]),
             self.candidate_tower(titles),
             sample_weight=importance,
             candidate_sampling_probability=inputs.get("candidate_probability"),
@@ -151,5 +147,4 @@ def export(model: TwoTower, reading: History) -> Part:
         candidate.bias.numpy()[:, 0].astype(np.float32),
         query.bias.numpy().astype(np.float32),
         reading,
-        float(np.exp(model.log_returning.numpy())),
     )

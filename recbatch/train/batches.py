@@ -7,12 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from recbatch.contracts import NO_TIME, Events, Float32s, Int32s, Int64s
+from recbatch.contracts import Events, Float32s, Int32s, Int64s
 from recbatch.model import divided
 from recbatch.train.recipes import Recipe
-
-RETURN_MICROSECONDS = 6 * 3_600_000_000
-"""A pause after which a user counts as coming back: on MovieLens 100K sessions last minutes, pauses days."""
 
 Examples = dict[str, npt.NDArray[np.generic]]
 """What some users had done and what came of it. Events lie flat: `*_rows` say whose they are within the batch.
@@ -20,7 +17,6 @@ Examples = dict[str, npt.NDArray[np.generic]]
     seen_rows, seen_titles                           int32 (s,)   what the query must not be asked about
     history_rows, history_titles, history_weights    int32, float32 (h,)  what it is made of
     target_rows, target_titles, target_weights       int32, float32 (t,)  the right answers; weights sum to 1 per row
-    returning                                        float32 (B,) 1 where the answers came hours after the history
     importance                                       float32 (B,) by number of answers, mean 1; 0 where there is none
 """
 
@@ -53,20 +49,19 @@ def next_examples(events: Events, users: Int64s, recipe: Recipe, random: np.rand
     """
     first, end = events.offsets[users], events.offsets[users + 1]
     cuts = first + (random.random(len(users)) * (end - first)).astype(np.int64)
-    rows, places = _spans(np.maximum(first, cuts - recipe.reading.max_history), cuts)
+    rows, places = event_spans(np.maximum(first, cuts - recipe.reading.max_history), cuts)
     kept = random.random(len(rows)) >= recipe.dropout
     weights = _weights(events, rows[kept], places[kept], cuts, recipe)
     seen = rows, events.items[places]
-    answer_rows, ahead = _spans(cuts, np.minimum(end, cuts + recipe.targets))
+    answer_rows, ahead = event_spans(cuts, np.minimum(end, cuts + recipe.targets))
     history = rows[kept], seen[1][kept]
-    found = _examples(len(users), seen, history, weights, (answer_rows, events.items[ahead]))
-    return found | {"returning": _returning(events, cuts, cuts > first)}
+    return _examples(len(users), seen, history, weights, (answer_rows, events.items[ahead]))
 
 
 def fill_in_examples(events: Events, users: Int64s, recipe: Recipe, random: np.random.Generator) -> Examples:
     """Hides each event of a user with probability `dropout`: the rest is the history, the hidden are the answers."""
     first, end = events.offsets[users], events.offsets[users + 1]
-    rows, places = _spans(np.maximum(first, end - recipe.reading.max_history), end)
+    rows, places = event_spans(np.maximum(first, end - recipe.reading.max_history), end)
     kept = random.random(len(rows)) >= recipe.dropout
     weights = _weights(events, rows[kept], places[kept], end, recipe)
     titles = events.items[places]
@@ -74,14 +69,7 @@ def fill_in_examples(events: Events, users: Int64s, recipe: Recipe, random: np.r
     return _examples(len(users), history, history, weights, (rows[~kept], titles[~kept]))
 
 
-def _returning(events: Events, cuts: Int64s, has_history: npt.NDArray[np.bool_]) -> Float32s:
-    """1 where the event at the cut came at least `RETURN_MICROSECONDS` after the one before it, both timed."""
-    now, before = events.occurred_at[cuts], events.occurred_at[np.maximum(cuts - 1, 0)]
-    timed = has_history & (before != NO_TIME)
-    return np.asarray(timed & (now - np.where(timed, before, now) >= RETURN_MICROSECONDS), np.float32)
-
-
-def _spans(first: Int64s, end: Int64s) -> tuple[Int32s, Int64s]:
+def event_spans(first: Int64s, end: Int64s) -> tuple[Int32s, Int64s]:
     """Row and place of every event in [first[row], end[row])."""
     counts = end - first
     rows = np.repeat(np.arange(len(first), dtype=np.int32), counts)
@@ -106,6 +94,5 @@ def _examples(size: int, seen: Flat, history: Flat, weights: Float32s, answers: 
         "target_rows": answers[0],
         "target_titles": answers[1],
         "target_weights": (1 / count[answers[0]]).astype(np.float32),
-        "returning": np.zeros(size, np.float32),
         "importance": (count / max(float(count.mean()), 1e-9)).astype(np.float32),
     }

@@ -16,6 +16,7 @@ from recbatch.model import HistoryTowers, Part, concatenate
 from recbatch.train.batches import examples, trainable_users
 from recbatch.train.candidates import Candidates
 from recbatch.train.recipes import Recipe, recipes
+from recbatch.train.returning import returning_weight
 
 _LAST_RATE = 0.05
 """The learning rate falls along a cosine to this share of where it began."""
@@ -87,6 +88,8 @@ def fit(
         parts.append(part)
         losses.append(curve)
     towers = concatenate(data.item_ids.take(pa.array(present)), parts, [recipe.share for recipe in plan])
+    if plan[0].objective == "next":
+        towers = replace(towers, returning_weight=returning_weight(towers, encoded, seed))
     return Fitted(
         towers=towers,
         objective=plan[0].objective,

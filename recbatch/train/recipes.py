@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from recbatch import config
 from recbatch.model import History
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Raised when the same settings come to mean other weights: every model is then trained anew."""
 
 
