@@ -14,7 +14,7 @@ from recbatch.store import Lake
 
 from . import _lake, _memory, _run
 from ._items import leave_out
-from ._judge import judge
+from ._judge import judge_or_fall_back
 from ._model import fit_or_reload
 from ._options import RunDate, config_options, json_option, lake_option, print_json
 from ._plan import plan as make_plan
@@ -59,7 +59,7 @@ def night(
     model = fit_or_reload(lake, data, config, parent, say)
 
     say.stage("judge")
-    outcome = judge(lake, model, data, config, parent)
+    model, outcome = judge_or_fall_back(lake, model, data, config, parent, say)
 
     say.stage("index")
     plan = make_plan(model, outcome, data, config, allow_degraded)
