@@ -10,6 +10,8 @@ from recbatch.config import Config
 from recbatch.contracts import Dataset, Json
 from recbatch.store import Lake
 
+from ._say import now
+
 RESULT_SECTIONS = ("seed", "source", "dataset", "judge", "train", "index", "score", "popular", "audit")
 
 
@@ -39,6 +41,11 @@ def repair(lake: Lake) -> list[str]:
         views.write_catalog(lake, live)
     if live:
         publish.write_latest(lake, live[-1])
+    for user in publish.pending(lake):
+        from .forget import finish
+
+        finish(lake, live, user, now())
+        live = views.live_runs(lake)
     return live
 
 

@@ -31,6 +31,7 @@ _COMMANDS = {
     "gc": "gc",
     "diff": "diff",
     "backfill": "backfill",
+    "forget": "forget",
     "config": "config",
     "backtest": "backtest",
     "benchmark": "benchmark",

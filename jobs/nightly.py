@@ -45,6 +45,7 @@ def night(
     say.stage("read")
     live = _lake.repair(lake)
     tables = sources.read(config.source, before=run_date, today=now().date(), progress=say.progress)
+    tables = dataset.without_users(tables, publish.forgotten(lake))
     gone = withdrawn.read(lake)
     tables = leave_out(tables, gone, merge_by_title=config.source.merge_by_title)
     data = dataset.build(tables, config.dataset, run_date, merge_by_title=config.source.merge_by_title)

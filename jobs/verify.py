@@ -50,6 +50,7 @@ def _catalog_faults(lake: Lake) -> list[str]:
             views.query(con, "select count(*) from recommendations")
         store.read_checked_json(lake.latest)
         publish.retired(lake)
+        publish.forgotten(lake)
     except RecbatchError as error:
         found.append(str(error))
     return found

@@ -6,12 +6,15 @@ This module owns the mapping from ids to positions; nobody else makes one.
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recbatch import store
 from recbatch.config import Data
 from recbatch.contracts import NO_TIME, Dataset, Events, Int32s, SourceTables
 from recbatch.errors import DataError
@@ -62,6 +65,37 @@ def build(tables: SourceTables, settings: Data, run_date: date, *, merge_by_titl
         fingerprint=_fingerprint(users, items, events),
         counts=counts,
     )
+
+
+def without_users(tables: SourceTables, forgotten: frozenset[str]) -> SourceTables:
+    """The tables without the events, attributes and quarantined rows of forgotten users.
+
+    Args:
+        tables: clean input; not changed.
+        forgotten: hex sha256 of their ids.
+
+    Returns:
+        The rest; `counts` says how many events went under `forgotten`.
+    """
+    if not forgotten:
+        return tables
+
+    def is_forgotten(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+        names = [name for name in pc.unique(ids).to_pylist() if store.sha256_text(name) in forgotten]
+        return pc.is_in(ids, value_set=pa.array(names, pa.string()))
+
+    interactions = tables.interactions.filter(pc.invert(is_forgotten(tables.interactions["user_id"])))
+    users = tables.users.filter(pc.invert(is_forgotten(tables.users["user_id"])))
+    named = [_names_any(content, forgotten) for content in tables.quarantine["content"].to_pylist()]
+    quarantine = tables.quarantine.filter(pc.invert(pa.array(named, pa.bool_())))
+    gone = tables.interactions.num_rows - interactions.num_rows
+    counts = tables.counts | ({"forgotten": gone} if gone else {})
+    return replace(tables, interactions=interactions, users=users, quarantine=quarantine, counts=counts)
+
+
+def _names_any(content: str | None, forgotten: frozenset[str]) -> bool:
+    values = json.loads(content or "{}")
+    return any(store.sha256_text(str(value).strip()) in forgotten for key, value in values.items() if key != "item_id")
 
 
 def _positions(ids: pa.ChunkedArray, vocabulary: pa.StringArray) -> Int32s:

@@ -150,6 +150,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_text(text: str) -> str:
+    """Hex sha256 of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def fsync_path(path: Path) -> None:
     """Forces a file's bytes, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -1,6 +1,17 @@
 """Staging, promotion and what readers without DuckDB read. Files appear whole; readers see one run or another."""
 
 from recbatch.publish.collecting import archive, collectable, expired_history, superseded, unused_models
+from recbatch.publish.forgetting import (
+    DERIVED,
+    copy_without,
+    done,
+    forgotten,
+    head_without,
+    pending,
+    remember,
+    rewrite_history,
+    rewrite_outcomes,
+)
 from recbatch.publish.retired import COLLECTED, ROLLED_BACK, SUPERSEDED, reinstate, retire, retired, rolled_back, settle
 from recbatch.publish.runs import (
     block,
@@ -18,6 +29,7 @@ from recbatch.publish.tables import ROWS_PER_GROUP, TableWriter, audits_table, w
 
 __all__ = [
     "COLLECTED",
+    "DERIVED",
     "ROLLED_BACK",
     "ROWS_PER_GROUP",
     "SUPERSEDED",
@@ -26,15 +38,23 @@ __all__ = [
     "audits_table",
     "block",
     "collectable",
+    "copy_without",
+    "done",
     "expired_history",
+    "forgotten",
     "half_replaced",
+    "head_without",
     "latest",
     "next_run_id",
     "orphans",
+    "pending",
     "promote",
     "reinstate",
+    "remember",
     "retire",
     "retired",
+    "rewrite_history",
+    "rewrite_outcomes",
     "rolled_back",
     "run_folders",
     "settle",

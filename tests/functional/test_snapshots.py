@@ -3,15 +3,18 @@
 import json
 import shutil
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from recbatch import publish, store, views
+from recbatch import publish, sources, store, views
+from recbatch.config import Source
 from recbatch.store import Lake
 
-from .conftest import Cli
+from .conftest import WORLD, Cli
 from .test_nights import published_rows, state
 
 
@@ -200,3 +203,96 @@ def test_diff_says_what_changed_and_why_it_may_have(cli, three):
     assert "ndcg@10" in text
     assert "named twice" in cli("diff", TWO, TWO, code=2).stderr
     assert "no published run" in cli("diff", ONE, "2020-02-09.1", code=66).stderr
+
+
+def traces(lake, user):
+    """Every file of the lake that names the user, in its bytes, its Parquet values or statistics, or its Arrow values."""
+    found = []
+    for path in sorted(path for path in lake.rglob("*") if path.is_file()):
+        named = user.encode() in path.read_bytes()
+        if path.suffix == ".parquet":
+            named |= any(user in str(value) for row in pq.read_table(path).to_pylist() for value in row.values())
+            named |= user in str(pq.read_metadata(path).to_dict())
+        if path.name == "lookup.arrow":
+            with pa.memory_map(str(path)) as file:
+                named |= user in str(pa.ipc.open_file(file).read_all().to_pylist())
+        if named:
+            found.append(str(path.relative_to(lake)))
+    return found
+
+
+def test_a_forgotten_user_is_nowhere_and_stays_away(cli, three, tmp_path):
+    user = "forget-me-0042"
+    folder = tmp_path / "source"
+    source(folder, user)
+    cli.night("2024-02-02", source=f"files:{folder}")
+    checks = tmp_path / "checks"
+    checks.mkdir()
+    (checks / "named.sql").write_text(f"select user_id from users where user_id = '{user}'")
+    cli.night("2024-02-03", "--set", f"audit.extra_checks={checks}", source=f"files:{folder}", code=65)
+    cli.night(
+        "2024-02-03",
+        "--set",
+        f"audit.extra_checks={checks}",
+        "--allow-degraded",
+        f"for {user}",
+        source=f"files:{folder}",
+    )
+    cli.night("2024-02-04", source=f"files:{folder}")
+    cli("rollback", "2024-02-03.2")
+    found = {path.split("/")[0] for path in traces(cli.lake, user)}
+    assert {"runs", "blocked", "catalog.duckdb"} <= found
+
+    before = [row for row in cli.rows("select * from recommendations order by user_id, rank") if row["user_id"] != user]
+    done = json.loads(cli("forget", user, "--json").stdout)
+    assert done["runs"].keys() == {"2024-02-02.1", "2024-02-03.2", "2024-02-04.1"}, "not the runs that never met them"
+    assert done["blocked"].keys() == {"2024-02-03.1"}
+    assert traces(cli.lake, user) == []
+    assert cli.rows("select * from recommendations order by user_id, rank") == before
+    assert cli("verify").returncode == 0
+    assert live(cli) == [ONE, TWO, THREE, "2024-02-02.2", done["runs"]["2024-02-03.2"]]
+    assert (
+        cli.rows(f"select parent from runs where run_id = '{done['runs']['2024-02-03.2']}'")[0]["parent"]
+        == "2024-02-02.2"
+    )
+    assert list((cli.lake / "_staging").iterdir()) == []
+
+    cli("rollback", done["runs"]["2024-02-04.1"])
+    assert cli.night("2024-02-05", "--train", "always", source=f"files:{folder}")["counts"]["forgotten"] > 0
+    assert traces(cli.lake, user) == [], "neither the next model nor its run"
+    time.sleep(1.1)
+    cli("gc", *NOW)
+    assert "found in no run" in cli("forget", "nobody").stdout
+
+
+def test_a_kill_while_forgetting_is_finished_by_the_next_start(cli, three):
+    user = cli.rows("select min(user_id) as user_id from users where interactions > 0")[0]["user_id"]
+    held = {path.name for path in three.runs.iterdir()}
+    job = cli.start("forget", user)
+    while {path.name for path in three.runs.iterdir()} == held and job.poll() is None:
+        time.sleep(0.005)
+    job.kill()
+    job.communicate()
+    assert cli.rows("select count(distinct run_id) as n from runs") == [{"n": 3}]
+    cli.night("2020-02-03")
+    for table in ("recommendations", "users", "holdout"):
+        assert cli.rows(f"select count(*) as n from {table} where user_id = '{user}'") == [{"n": 0}]
+    assert sorted(path.name for path in three.runs.iterdir()) == ["2020-02-01.2", "2020-02-02.2", "2020-02-03.2"]
+    assert json.loads(three.forgotten.read_text())["pending"] == []
+    assert (live(cli), latest(cli)) == (["2020-02-01.2", "2020-02-02.2", "2020-02-03.2"], "2020-02-03.2")
+    assert cli("verify").returncode == 0
+
+
+def source(folder, user):
+    """The small world as files, with one more user, one of whose events names an unknown title."""
+    world = Source(uri=WORLD)
+    tables = sources.read(world, before=date(2024, 2, 4), today=date(2026, 1, 1))
+    folder.mkdir()
+    item = tables.items["item_id"][0].as_py()
+    own = [
+        {"user_id": user, "item_id": name, "occurred_at": datetime(2024, 1, 10 + at)}  # noqa: DTZ001 - UTC
+        for at, name in enumerate([item, "?"])
+    ]
+    more = pa.Table.from_pylist(own, schema=pa.schema([tables.interactions.schema.field(at) for at in range(3)]))
+    pq.write_table(pa.concat_tables([tables.interactions.select([0, 1, 2]), more]), folder / "interactions.parquet")
+    pq.write_table(tables.items, folder / "items.parquet")

@@ -1,10 +1,14 @@
 """Positions, order and merging: what every stage relies on."""
 
+from datetime import date
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from recbatch.contracts import NO_TIME
+from recbatch import dataset, schemas, store
+from recbatch.config import Data
+from recbatch.contracts import NO_TIME, SourceTables
 from recbatch.errors import DataError
 
 from ._worlds import build
@@ -62,3 +66,41 @@ def test_the_fingerprint_changes_with_any_event_and_with_nothing_else():
     assert build(list(reversed(events)), items).fingerprint == same
     assert build([("a", "1", 2), ("b", "2", 1.5)], items).fingerprint != same
     assert build(events, {"1": "x", "2": "Y"}).fingerprint != same
+
+
+def test_a_forgotten_user_goes_with_events_attributes_and_quarantined_rows():
+    interactions = [("u", "1"), ("v", "1"), ("u", "2")]
+    tables = SourceTables(
+        interactions=pa.table(
+            {
+                "user_id": [user for user, _ in interactions],
+                "item_id": [item for _, item in interactions],
+                "occurred_at": pa.nulls(3, pa.timestamp("us")),
+                "rating": pa.nulls(3, pa.float32()),
+                "weight": pa.nulls(3, pa.float32()),
+            }
+        ),
+        items=pa.table({"item_id": ["1", "2"], "title": ["x", "y"], "genres": pa.nulls(2, pa.list_(pa.string()))}),
+        users=pa.table({"user_id": ["u", "v"]}),
+        quarantine=pa.Table.from_pylist(
+            [
+                {"file": "f", "row": at, "reason": "unknown_item", "content": content}
+                for at, content in enumerate(
+                    ['{"user_id": " u ", "item_id": "9"}', '{"user_id": "v", "item_id": "u"}', None]
+                )
+            ],
+            schema=schemas.arrow(schemas.QUARANTINE),
+        ),
+        inputs=(),
+        merge_by_title=False,
+        counts={"interactions": 3},
+    )
+    assert dataset.without_users(tables, frozenset()) is tables
+    left = dataset.without_users(tables, frozenset({store.sha256_text("u")}))
+    assert left.interactions["user_id"].to_pylist() == ["v"]
+    assert left.users["user_id"].to_pylist() == ["v"]
+    assert left.quarantine["row"].to_pylist() == [1, 2]
+    assert left.counts == {"interactions": 3, "forgotten": 2}
+    assert tables.interactions.num_rows == 3
+    data = dataset.build(left, Data(), date(2024, 1, 1))
+    assert data.user_ids.to_pylist() == ["v"]
