@@ -19,6 +19,7 @@ from recbatch.errors import InputMissing
 from recbatch.model import acc_at_k, known_events, vocabulary_positions
 
 from . import _figures, backtest
+from ._lookup_benchmark import lookup_command
 from ._movielens import fetch_movielens_100k
 from ._options import RunDate, config_options, json_option, print_json
 from ._peers import GRIDS, available
@@ -141,3 +142,6 @@ def _tutorial(data: Dataset, parts: Split, seed: int) -> dict[int, float]:
         num_items=data.num_items,
         seed=seed,
     )
+
+
+benchmark.add_command(lookup_command)
