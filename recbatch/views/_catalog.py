@@ -183,6 +183,7 @@ def _build(path: Path, renderer: Renderer) -> None:
         try:
             con.execute(f"attach {quote_literal(path)} as recbatch (storage_version {quote_literal(STORAGE_VERSION)})")
             con.execute("use recbatch")
+            con.execute("set parquet_metadata_cache = true")  # each view and its comments look at the same footers
             _surface.create(con, renderer)
             con.execute("use memory")
             con.execute("checkpoint recbatch")
