@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -129,6 +130,19 @@ def test_threads_share_a_reader_while_runs_change(lake):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_many_lists_leave_the_garbage_collector_as_it_was(lake, enabled):
+    reader = Reader(lake.root)
+    (gc.enable if enabled else gc.disable)()
+    try:
+        assert len(reader.get_many(USERS)) == len(USERS)
+        with pytest.raises(AttributeError):
+            reader.get_many(["a", None])
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 def test_the_file_is_part_of_the_sealed_run_and_plain_arrow(lake):
