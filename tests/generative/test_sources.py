@@ -110,7 +110,7 @@ def oracle(row: dict[str, Any], before: set[tuple[Any, ...]]) -> str:
     """What happens to a row, in plain Python."""
     if row["user_id"] is None or row["item_id"] is None:
         return "null_id"
-    key = tuple(row.values())
+    key = tuple(row[name] for name in ("user_id", "item_id", "occurred_at", "rating", "weight"))
     for found, reason in (
         (row["user_id"] == "", "empty_id"),
         ("\0" in row["user_id"], "nul_in_id"),
