@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from recbatch import publish, store, views
+from recbatch import publish, store, views, withdrawn
 from recbatch.errors import RecbatchError
 from recbatch.store import Lake
 
@@ -19,7 +19,7 @@ _DAMAGED = 74
 @lake_option
 @json_option
 def verify(lake: Lake, as_json: bool) -> None:
-    """Check every file of every published run and model against its sha256, and the catalog; exit 74 if one differs.
+    """Check every file of every run, model and outcome against its sha256, and the catalog; exit 74 if one differs.
 
     \b
     recbatch verify --lake lake
@@ -27,6 +27,7 @@ def verify(lake: Lake, as_json: bool) -> None:
     lake.require()
     faults = _catalog_faults(lake)
     folders = [path for parent in (lake.runs, lake.models) for path in sorted(parent.iterdir()) if path.is_dir()]
+    folders += sorted(path for path in lake.outcomes.glob("*/*") if path.is_dir())
     for folder in folders:
         faults += store.faults(folder)
     if as_json:
@@ -34,7 +35,9 @@ def verify(lake: Lake, as_json: bool) -> None:
     else:
         for fault in faults:
             click.echo(fault)
-        click.echo(f"{'damaged' if faults else 'sound'}: {len(folders)} runs and models, {len(faults)} faults")
+        click.echo(
+            f"{'damaged' if faults else 'sound'}: {len(folders)} runs, models and outcomes, {len(faults)} faults"
+        )
     sys.exit(_DAMAGED if faults else 0)
 
 
@@ -51,6 +54,7 @@ def _catalog_faults(lake: Lake) -> list[str]:
         store.read_checked_json(lake.latest)
         publish.retired(lake)
         publish.forgotten(lake)
+        withdrawn.read(lake)
     except RecbatchError as error:
         found.append(str(error))
     return found

@@ -19,7 +19,7 @@ final as (
         title,
         score,
         source,
-        if(because_item_id in ({{ withdrawn(run) | literals }}), null, because_item_id) as because_item_id
+        case when because_item_id not in ({{ withdrawn(run) | literals }}) then because_item_id end as because_item_id
     from lists
     where item_id not in ({{ withdrawn(run) | literals }})
 )

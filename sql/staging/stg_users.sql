@@ -23,8 +23,10 @@ counted as (
 )
 
 select users.* replace (
-    if(after < before, least(after, {{ k }}), recommended)::integer as recommended,
-    if(after < least(before, {{ k }}), coalesce(shortfall_reason, 'withdrawn'), shortfall_reason) as shortfall_reason
+    (case when after < before then least(after, {{ k }}) else recommended end)::integer as recommended,
+    case
+        when after < least(before, {{ k }}) then coalesce(shortfall_reason, 'withdrawn') else shortfall_reason
+    end as shortfall_reason
 )
 from users
 left join counted using (user_id)

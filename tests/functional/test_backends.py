@@ -163,5 +163,10 @@ def test_evaluate_judges_what_was_published_by_what_came(lake_of_two):
     assert "is not over" in cli("evaluate", "--run-date", "2020-02-06", "--until", "2020-02-06", code=2).stderr
     assert "no live run" in cli("evaluate", "--run-date", "2020-03-06", code=66).stderr
     assert cli("verify").returncode == 0
+    (file,) = (cli.lake / "outcomes" / "2020-02-06.1").glob("*/realised_metrics/*.parquet")
+    content = file.read_bytes()
+    file.write_bytes(content + b"x")
+    assert "sha256 differs" in cli("verify", code=74).stdout
+    file.write_bytes(content)
     cli.night("2020-02-07")
     assert len(cli.rows("select distinct run_id from realised_metrics")) == 2, "the next night keeps the outcomes"
