@@ -23,8 +23,6 @@ from recbatch.store import Lake, read_checked_json
 
 REFRESH_SECONDS = 0.1
 """How often `latest.json` is looked at, at most: one stat, about a microsecond."""
-_NOBODY = ""
-"""The id under which the file keeps what unknown users get."""
 
 
 class Row(NamedTuple):

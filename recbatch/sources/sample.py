@@ -40,7 +40,6 @@ _HITS_AT_A_TIME = 16
 """A power of two. Titles that are hits at the same time; a user takes them in an order of their own."""
 _DAYS_PER_HIT = 10
 """The list of hits moves on by one title in this many days."""
-_MICROS_PER_DAY = 86_400_000_000
 
 Floats = npt.NDArray[np.float64]
 
