@@ -114,7 +114,7 @@ def head(
         "source": config.source.uri,
         "inputs": [asdict(file) for file in tables.inputs],
         "fingerprint": data.fingerprint,
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude={"ops"}),
         "seed": config.seed,
         "k": config.score.k,
         "keep_seen": config.score.keep_seen,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import deque
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 _LOG_EVERY_SECONDS = 10.0
+_LINES_KEPT = 30
+"""Last lines of the log that a monitor gets to see: a screenful."""
 
 
 def now() -> datetime:
@@ -23,13 +26,15 @@ def now() -> datetime:
 class Say:
     """Tells how a job gets on, and remembers how long each stage took.
 
-    Use as a context manager. `seconds` has every stage that was begun, in order.
+    Use as a context manager. `seconds` has every stage that was begun, in order; `lines` the end of the log. Every line
+    carries `run_id`, which a job sets before it begins a stage.
     """
 
     def __init__(self) -> None:
         self.started_at = now()
         self.seconds: dict[str, float] = {}
         self.run_id: str | None = None
+        self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._stage: str | None = None
         self._began = self._last_log = time.monotonic()
         self._bar: Progress | None = None
@@ -46,18 +51,17 @@ class Say:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close_stage()
+        self.end_stage()
         if self._bar:
             self._bar.stop()
 
     def stage(self, name: str) -> None:
         """A stage begins; the one before it ends."""
-        self._close_stage()
+        self.end_stage()
         self._stage, self._began = name, time.monotonic()
         if self._bar:
             self._task = self._bar.add_task(name, total=None)
-        else:
-            self.event("stage", stage=name)
+        self.event("stage", stage=name)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """How far a stage is; fits `contracts.Progress`."""
@@ -69,13 +73,17 @@ class Say:
     def event(self, event: str, **fields: Any) -> None:
         """One structured line; on a terminal one line of text above the bar."""
         self._last_log = time.monotonic()
-        if self._bar:
+        line = json.dumps(
+            {"at": now().isoformat(), "event": event, "run_id": self.run_id, **fields}, ensure_ascii=False, default=str
+        )
+        self.lines.append(line)
+        if not self._bar:
+            print(line, file=sys.stderr, flush=True)
+        elif event != "stage":
             self._bar.console.print(f"{event}: " + ", ".join(f"{key} {value}" for key, value in fields.items()))
-            return
-        line = {"at": now().isoformat(), "event": event, "run_id": self.run_id, **fields}
-        print(json.dumps(line, ensure_ascii=False, default=str), file=sys.stderr, flush=True)
 
-    def _close_stage(self) -> None:
+    def end_stage(self) -> None:
+        """The stage that runs ends, so that `seconds` is whole; without one, nothing happens."""
         if self._stage is not None:
             self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + time.monotonic() - self._began
             self._stage = None

@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 import click
 
 from recbatch import __version__
-from recbatch.errors import RecbatchError, from_os_error
+from recbatch.errors import RecbatchError
+
+from ._codes import ending
 
 _COMMANDS = {
     "nightly": "nightly",
@@ -72,19 +75,19 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except RecbatchError as error:
-        click.echo(f"recbatch: {error}", err=True)
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("recbatch: interrupted; run the same command again to resume", err=True)
-        sys.exit(128 + signal.SIGINT)
+    except (RecbatchError, KeyboardInterrupt, click.Abort) as error:
+        _say_and_exit(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nobody to tell
         sys.exit(0)
     except OSError as error:
-        told = from_os_error(error)
-        click.echo(f"recbatch: {told}", err=True)
-        sys.exit(told.exit_code)
+        _say_and_exit(error)
+
+
+def _say_and_exit(error: BaseException) -> NoReturn:
+    code, line = ending(error)
+    click.echo(f"recbatch: {line}", err=True)
+    sys.exit(code)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

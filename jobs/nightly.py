@@ -20,6 +20,7 @@ from ._options import RunDate, config_options, json_option, lake_option, print_j
 from ._plan import plan as make_plan
 from ._run import Night, Verdict
 from ._say import Say, now
+from ._watch import watch_options, watched
 
 
 def night(
@@ -42,8 +43,10 @@ def night(
     Raises:
         RecbatchError: see `recbatch.errors`; readers still see what they saw.
     """
-    say.stage("read")
     live = _lake.repair(lake)
+    run_id = say.run_id = publish.next_run_id(lake, run_date)
+
+    say.stage("read")
     tables = sources.read(config.source, before=run_date, today=now().date(), progress=say.progress)
     tables = dataset.without_users(tables, publish.forgotten(lake))
     gone = withdrawn.read(lake)
@@ -51,9 +54,9 @@ def night(
     data = dataset.build(tables, config.dataset, run_date, merge_by_title=config.source.merge_by_title)
     already = _lake.done(lake, live, data, config)
     if already and not force:
+        say.run_id = already.manifest["run_id"]
         return Night.already(already)
     _memory.require(data, config)
-    run_id = say.run_id = publish.next_run_id(lake, run_date)
     parent = _lake.parent_of(lake, live, run_date)
 
     say.stage("train")
@@ -115,6 +118,7 @@ def night(
 @click.option("--keep-seen", is_flag=True, default=None, help="Recommend titles of the user's history too.")
 @click.option("--force", is_flag=True, help="Publish another run of a date that is done.")
 @click.option("--allow-degraded", metavar="REASON", help="Publish in spite of a failed audit or gate; recorded.")
+@watch_options
 def nightly(
     lake: Lake,
     settings: Callable[[dict[str, Any]], Config],
@@ -130,6 +134,8 @@ def nightly(
     keep_seen: bool | None,
     force: bool,
     allow_degraded: str | None,
+    watchers: dict[str, Any],
+    lineage_parent: str | None,
 ) -> None:
     """Run one night: train or reload, score everybody, audit, publish.
 
@@ -137,22 +143,22 @@ def nightly(
     recbatch nightly --source movielens/100k --run-date 1998-04-23 --lake lake
     recbatch nightly --config recbatch.toml --train never
     """
-    config = settings(
-        {
-            "source.uri": source,
-            "source.data_dir": data_dir,
-            "train.mode": train,
-            "score.k": k,
-            "index.engine": index,
-            "seed": seed,
-            "score.memory_budget": memory_budget,
-            "score.keep_seen": keep_seen,
-        }
-    )
+    wanted = watchers | {
+        "source.uri": source,
+        "source.data_dir": data_dir,
+        "train.mode": train,
+        "score.k": k,
+        "index.engine": index,
+        "seed": seed,
+        "score.memory_budget": memory_budget,
+        "score.keep_seen": keep_seen,
+    }
     day = run_date or now().date()
-    with store.locked(lake), Say() as say:
-        try:
-            done = night(lake, config, day, say, force=force, allow_degraded=allow_degraded)
-        finally:
-            store.empty_folder(lake.staging)
-    print_json(done.summary) if as_json else click.echo(done.text)
+    with Say() as say, watched(lake, say, day, watchers, lineage_parent) as watch:
+        config = watch.begin(settings(wanted))
+        with store.locked(lake):
+            try:
+                watch.done = night(lake, config, day, say, force=force, allow_degraded=allow_degraded)
+            finally:
+                store.empty_folder(lake.staging)
+    print_json(watch.done.summary) if as_json else click.echo(watch.done.text)

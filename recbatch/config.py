@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from recbatch.errors import ConfigError, InputMissing
 
@@ -174,6 +175,28 @@ class Gc(_Section):
     """Days for which manifest, metrics, audits and outcomes of a deleted run stay."""
 
 
+class Ops(_Section):
+    """Who is told how a night went; no result depends on it, and no manifest repeats it."""
+
+    metrics_file: str | None = None
+    """Prometheus textfile, written whole after every night, failed ones included; none: no file."""
+    ping_url: str | None = None
+    """http(s) address of a healthchecks-style monitor: asked for …/start, then itself or …/fail; none: nobody."""
+    ping_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """How long the night waits for one ping; a ping that fails is logged and changes nothing."""
+    lineage: bool = False
+    """Whether OpenLineage events are sent; where to, its client's own settings say (OPENLINEAGE_URL, …)."""
+    lineage_namespace: Annotated[str, Field(min_length=1)] = "recbatch"
+    """Namespace of the job in OpenLineage events."""
+
+    @field_validator("ping_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/]+\S*", value):
+            raise ValueError("expected an address that begins with http:// or https://")
+        return value
+
+
 class Config(_Section):
     """Everything a night depends on besides its input, its date and its parent."""
 
@@ -188,6 +211,7 @@ class Config(_Section):
     popular: Popular = Popular()
     audit: Audit = Audit()
     gc: Gc = Gc()
+    ops: Ops = Ops()
 
     @model_validator(mode="after")
     def _lists_fit(self) -> Config:
