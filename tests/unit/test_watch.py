@@ -58,9 +58,10 @@ def monitor(answer=200, wait=None, location=None):
         thread.join()
 
 
-@pytest.fixture
-def lake(tmp_path):
-    lake = Lake(tmp_path / "lake")
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    """Only read here."""
+    lake = Lake(tmp_path_factory.mktemp("watch") / "lake")
     hand.publish(
         lake,
         hand.FIRST,
