@@ -85,7 +85,17 @@ def write_tables(
         schemas.METRICS: evaluate.metrics_table(outcome.metrics),
         schemas.QUARANTINE: tables.quarantine,
     }
-    return {table.name: publish.write_table(folder, table, content) for table, content in contents.items()}
+    rows = {table.name: publish.write_table(folder, table, content) for table, content in contents.items()}
+    return rows | {schemas.HISTORIES.name: _write_histories(folder, data, config)}
+
+
+def _write_histories(folder: Path, data: Dataset, config: Config) -> int:
+    with TableWriter(folder, schemas.HISTORIES) as writer:
+        for start in range(0, data.num_users, config.score.users_per_shard):
+            shard = slice(start, start + config.score.users_per_shard)
+            writer.write(score.history_table(data, shard, config.score.history))
+            writer.next_file()
+    return writer.rows
 
 
 def seen(data: Dataset, config: Config) -> pa.Table | None:

@@ -37,7 +37,8 @@ def compare(lake: Lake, a: str, b: str) -> Json:
     """What changed from run a to run b.
 
     Returns:
-        `overlap`, the mean over users with a list in both of the share of titles that stayed; `users`, those with a
+        `overlap`, the mean over users with a list in both of the share of titles that stayed; `rbo`, their rank-biased
+        overlap, which counts the order and the first ranks most; `users`, those with a
         list in both; `replaced`, how many of them kept no title; `only_a` and `only_b`, users with a list in one;
         `entered` and `dropped`, the titles that entered or left most lists, with the number of lists; `metrics`, per
         metric and k the model's value in either; `config`, per setting both values where they differ.
@@ -73,6 +74,7 @@ def compare(lake: Lake, a: str, b: str) -> Json:
 _FACTS = """
 select
     avg(overlap) filter (rows_before > 0 and rows_after > 0) as overlap,
+    avg(rbo) filter (rows_before > 0 and rows_after > 0) as rbo,
     count(*) filter (rows_before > 0 and rows_after > 0) as users,
     count(*) filter (replaced) as replaced,
     count(*) filter (rows_after = 0) as only_a,
@@ -110,8 +112,9 @@ def _beside(a: dict[str, float], b: dict[str, float]) -> Json:
 def _text(found: Json) -> str:
     a, b = found["a"], found["b"]
     overlap = "no user has a list in both" if found["overlap"] is None else f"{found['overlap']:.1%} of the titles kept"
+    rbo = "" if found["rbo"] is None else f" (rank-biased overlap {found['rbo']:.3f})"
     lines = [
-        f"{a} to {b}: {overlap}, {found['users']:,} users in both, {found['replaced']:,} of them with another list"
+        f"{a} to {b}: {overlap}{rbo}, {found['users']:,} users in both, {found['replaced']:,} of them with another list"
         f" altogether, {found['only_a']:,} users only in {a}, {found['only_b']:,} only in {b}"
     ]
     for way in ("entered", "dropped"):

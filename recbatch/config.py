@@ -129,6 +129,8 @@ class Score(_Section):
     """Further rows per user kept for the live view."""
     similar: Annotated[int, Field(ge=0, le=1_000)] = 20
     """Neighbours per item in `similar_items`; 0 leaves the table empty."""
+    history: Annotated[int, Field(ge=0, le=1_000)] = 20
+    """Latest titles per user in `histories`, which `show` and the calibration of genres read; 0 leaves it empty."""
     keep_seen: bool = False
     """Whether titles of the user's history may be recommended."""
     users_per_shard: Positive = 100_000

@@ -128,12 +128,13 @@ def measure(
         list; the gate's verdict.
     """
     ranks = {name: ranks_of(pairs, lists) for name, lists in contenders.items()}
+    sources = _sources_of(pairs, ranks[MODEL], contenders[MODEL])
     rows: list[Metric] = []
     for segment, mask in _segments(pairs).items():
         if mask.any():
             rows += _measure_segment(ranks, pairs, mask, settings, segment=segment, protocol=protocol, seed=seed)
     verdict = _gate(ranks, pairs, settings, seed)
-    return Outcome(tuple(rows), _holdout_table(pairs, ranks[MODEL], data), verdict)
+    return Outcome(tuple(rows), _holdout_table(pairs, ranks[MODEL], sources, data), verdict)
 
 
 def _segments(pairs: HeldOut) -> dict[str, Bools]:
@@ -213,13 +214,20 @@ def _gate(ranks: Mapping[str, Int32s], pairs: HeldOut, settings: Judge, seed: in
     return tuple(results)
 
 
-def _holdout_table(pairs: HeldOut, ranks: Int32s, data: Dataset) -> pa.Table:
+def _sources_of(pairs: HeldOut, ranks: Int32s, lists: Lists) -> pa.Array:
+    """Where the row of each pair's rank came from; null without a rank."""
+    found = lists.sources[pairs.user_of, np.maximum(ranks, 1) - 1]
+    return pa.array(schemas.SOURCES).take(pa.array(found, mask=ranks == 0))
+
+
+def _holdout_table(pairs: HeldOut, ranks: Int32s, sources: pa.Array, data: Dataset) -> pa.Table:
     table = pa.table(
         {
             "user_id": data.user_ids.take(pa.array(pairs.users[pairs.user_of])),
             "item_id": data.item_ids.take(pa.array(pairs.items)),
             "occurred_at": pa.array(pairs.occurred_at, mask=pairs.occurred_at == NO_TIME).cast(pa.timestamp("us")),
             "rank": pa.array(ranks, mask=ranks == 0),
+            "source": sources,
         },
         schema=schemas.arrow(schemas.HOLDOUT),
     )

@@ -61,9 +61,24 @@ def mrr(ranks: Int32s, user_of: Int32s, users: int, k: int) -> Float64s:
     return best
 
 
+def average_precision(ranks: Int32s, user_of: Int32s, users: int, k: int) -> Float64s:
+    """Sum over hits of the precision at their rank, divided by the number held out: shape (users,).
+
+    trec_eval's map_cut (Buckley and Voorhees 2005, "Retrieval system evaluation", section 3.2): a user with more held
+    out than k cannot reach 1.
+    """
+    hit = np.flatnonzero((ranks > 0) & (ranks <= k))
+    order = hit[np.lexsort((ranks[hit], user_of[hit]))]
+    user, rank = user_of[order], ranks[order]
+    first = np.searchsorted(user, user)  # where each user's hits begin
+    precisions = (np.arange(len(user)) - first + 1) / rank
+    return np.bincount(user, weights=precisions, minlength=users) / np.maximum(_held_out(user_of, users), 1)
+
+
 PER_USER: dict[str, Callable[[Int32s, Int32s, int, int], Float64s]] = {
     "recall": recall,
     "ndcg": ndcg,
+    "map": average_precision,
     "hit_rate": hit_rate,
     "precision": precision,
     "mrr": mrr,

@@ -14,7 +14,6 @@ from recbatch.metrics import Float64s
 
 HORIZONS = (1, 3, 7, 14, 30)
 """Days from the run date on, each judged when it is over."""
-_METRICS = ("recall", "ndcg", "hit_rate", "mrr")
 _CUT_OFFS = (10, 20, 100)
 UNKNOWN = "unknown"
 """Status of a user whom the run did not know; they got what is popular."""
@@ -80,9 +79,9 @@ class _Pairs:
         cut_offs = sorted({cut for cut in _CUT_OFFS if cut <= k} | {k})
         for source in ("all", *(name for name in schemas.SOURCES if (self.sources == name).any())):
             ranks = np.where((source == "all") | (self.sources == source), self.ranks, 0).astype(np.int32)
-            for metric in _METRICS:
+            for metric, per_user in metrics.PER_USER.items():
                 for cut in cut_offs:
-                    yield metric, cut, source, metrics.PER_USER[metric](ranks, self.user_of, self.users, cut)
+                    yield metric, cut, source, per_user(ranks, self.user_of, self.users, cut)
         yield "served", k, "all", self.served.astype(np.float64)
 
 

@@ -132,6 +132,17 @@ USERS = _table(
     sorted_by="user_id",
     extra_columns=True,
 )
+HISTORIES = _table(
+    "histories",
+    "one row per user and rank: the latest titles of each user's history, as many as `score.history` says",
+    Column("user_id", "string", "who"),
+    Column("rank", "int16", "1 is the latest"),
+    Column("item_id", "string", "what they did"),
+    Column(
+        "occurred_at", "timestamp", "when for the last time, UTC; null where the source has no times", nullable=True
+    ),
+    sorted_by="user_id rank",
+)
 ITEMS = _table(
     "items",
     "one row per candidate",
@@ -152,12 +163,13 @@ HOLDOUT = _table(
     Column("item_id", "string", "what they went on to do"),
     Column("occurred_at", "timestamp", "when, UTC", nullable=True),
     Column("rank", "int32", "its rank in the judged list; null where it was not in it", nullable=True),
+    Column("source", "string", "where that row of the judged list came from; null where there was none", nullable=True),
     sorted_by="user_id item_id",
 )
 METRICS = _table(
     "metrics",
     "one row per metric, k, segment, source and protocol",
-    Column("metric", "string", "recall, ndcg, hit_rate, …"),
+    Column("metric", "string", "recall, ndcg, map, mrr, hit_rate or precision"),
     Column("k", "int32", "cut-off"),
     Column("segment", "string", "all, status=warm, status=cold, …"),
     Column("source", "string", "whose list was judged: model, parent or popular"),
@@ -195,6 +207,7 @@ RUN_TABLES = (
     SIMILAR_ITEMS,
     POPULAR,
     USERS,
+    HISTORIES,
     ITEMS,
     HOLDOUT,
     METRICS,
@@ -222,7 +235,11 @@ REALISED_METRICS = _table(
     Column("run_id", "string", "the run that was judged"),
     Column("run_date", "date", "its date"),
     Column("horizon_days", "int32", "events of so many days from the run date on"),
-    Column("metric", "string", "recall, ndcg, hit_rate, mrr, or served: the share of users who got a list at all"),
+    Column(
+        "metric",
+        "string",
+        "recall, ndcg, map, mrr, hit_rate, precision, or served: the share of users who got a list at all",
+    ),
     Column("k", "int32", "cut-off"),
     Column("segment", "string", "all, or status=hot, warm, cold or unknown"),
     Column("source", "string", "all, or what rows of this source alone contribute"),

@@ -5,7 +5,7 @@ from recbatch.score.lists import Ranker, to_table
 from recbatch.score.popular import by_popularity, popular_table
 from recbatch.score.similar import similar_items, unit_vectors
 from recbatch.score.trend import fashion, tomorrow
-from recbatch.score.users import item_table, user_table
+from recbatch.score.users import history_table, item_table, user_table
 
 __all__ = [
     "Catalogue",
@@ -13,6 +13,7 @@ __all__ = [
     "by_popularity",
     "exclusions",
     "fashion",
+    "history_table",
     "item_table",
     "popular_table",
     "similar_items",

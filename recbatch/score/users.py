@@ -66,6 +66,38 @@ def item_table(data: Dataset, in_vocabulary: Bools) -> pa.Table:
     return table.sort_by("item_id")
 
 
+def history_table(data: Dataset, users: slice, length: int) -> pa.Table:
+    """Rows of `histories`: the latest distinct titles of some users, latest first.
+
+    Args:
+        data: vocabularies and histories.
+        users: which users, ascending.
+        length: titles per user at most.
+
+    Returns:
+        Rows sorted by user and rank; a title done more than once stands at its last time.
+    """
+    mine = data.events.of_users(users)
+    keys = mine.users_of_events().astype(np.int64) * data.num_items + mine.items
+    _, from_end = np.unique(keys[::-1], return_index=True)
+    latest = np.sort(len(keys) - 1 - from_end)[::-1]
+    user = mine.users_of_events()[latest]
+    order = np.argsort(user, kind="stable")
+    latest, user = latest[order], user[order]
+    rank = np.arange(len(user)) - np.searchsorted(user, user) + 1
+    kept = rank <= length
+    latest, user, rank = latest[kept], user[kept], rank[kept]
+    return pa.table(
+        {
+            "user_id": data.user_ids[users].take(pa.array(user)),
+            "rank": pa.array(rank.astype(np.int16)),
+            "item_id": data.item_ids.take(pa.array(mine.items[latest])),
+            "occurred_at": _timestamps(mine.occurred_at[latest]),
+        },
+        schema=schemas.arrow(schemas.HISTORIES),
+    )
+
+
 def _with_extras(table: pa.Table, source: pa.Table) -> pa.Table:
     for name in source.column_names:
         if name not in table.column_names:

@@ -11,6 +11,7 @@ final as (
         rows_after,
         kept,
         overlap,
+        rbo,
         entered,
         dropped,
         replaced

@@ -8,7 +8,8 @@ final as (
         user_id,
         item_id,
         occurred_at,
-        rank
+        rank,
+        source
     from holdout
 )
 

@@ -6,6 +6,7 @@
 -- rows_after: its length now
 -- kept: titles in both
 -- overlap: overlap@k: kept, divided by the length of the longer list; 1 where nothing entered or left
+-- rbo: rank-biased overlap: how alike, the first ten ranks weighing 86 % (p = 0.9); 1 is the same list
 -- entered: titles that are new in the list, by their rank now
 -- dropped: titles that left the list, by their rank before
 -- replaced: whether a list with titles before and now has none in common
@@ -25,6 +26,7 @@ final as (
         rows_after,
         kept,
         overlap,
+        rbo,
         entered,
         dropped,
         replaced

@@ -25,6 +25,8 @@ def second(rank):
         ("hit_rate", 1, [1, 0, 0]),
         ("hit_rate", 4, [1, 1, 0]),
         ("precision", 4, [2 / 4, 1 / 4, 0]),
+        ("map", 4, [(1 / 1 + 2 / 4) / 3, (1 / 2) / 1, 0]),
+        ("map", 1, [(1 / 1) / 3, 0, 0]),
         ("mrr", 4, [1, 1 / 2, 0]),
         ("mrr", 1, [1, 0, 0]),
         ("ndcg", 2, [second(1) / (second(1) + second(2)), second(2) / second(1), 0]),

@@ -72,7 +72,7 @@ def tables() -> dict[str, list[tuple[Any, ...]]]:
             ("3", "Dune", None, 5, DAY, DAY, True),
             ("4", "Nobody's (1990)", None, 0, None, None, False),
         ],
-        "holdout": [("a", "2", DAY, 1)],
+        "holdout": [("a", "2", DAY, 1, "model")],
         "metrics": [
             metric(name, k, segment, source, value * scale)
             for segment, scale in (("all", 1.0), ("status=warm", 1.5))

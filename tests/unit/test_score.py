@@ -174,3 +174,21 @@ def test_items_count_their_events():
     assert table["first_at"].to_pylist()[0] is None
     assert (table["last_at"].to_pylist()[1] - table["first_at"].to_pylist()[1]).days == 8
     assert table["in_vocabulary"].to_pylist() == [False, True]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_histories_are_the_latest_titles_once_each_latest_first(seed):
+    data, _ = random_world(seed)
+    events = data.events
+    for shard in (slice(0, data.num_users), slice(2, 5)):
+        expected = []
+        for user in range(*shard.indices(data.num_users)):
+            mine = list(range(events.offsets[user], events.offsets[user + 1]))
+            latest = list(dict.fromkeys(int(events.items[event]) for event in reversed(mine)))[:3]
+            expected += [
+                (data.user_ids[user].as_py(), n + 1, data.item_ids[item].as_py()) for n, item in enumerate(latest)
+            ]
+        table = score.history_table(data, shard, 3)
+        assert table.schema == schemas.arrow(schemas.HISTORIES)
+        assert [tuple(row.values())[:3] for row in table.to_pylist()] == expected
+    assert score.history_table(data, slice(0, 5), 0).num_rows == 0

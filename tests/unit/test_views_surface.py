@@ -150,11 +150,39 @@ def test_run_diff_says_per_user_what_changed(con: duckdb.DuckDBPyConnection) -> 
     assert {(row.pop("run_before"), row.pop("run_after")) for row in rows} == {(FIRST, SECOND)}
     titles = [TITLES[item] for item in ("11", "1", "2", "10", "3")]
     assert [tuple(row.values()) for row in rows] == [
-        ("a", 3, 3, 2, 2 / 3, [TITLES["11"]], [TITLES["10"]], False),
-        ("b'; drop", 3, 2, 0, 0 / 3, titles[3:], titles[:3], True),
-        ("c", 2, 0, 0, 0 / 2, [], titles[1:3], False),
-        ("d", 0, 3, 0, 0 / 3, [TITLES["1"], TITLES["2"], TITLES["3"]], [], False),
+        ("a", 3, 3, 2, 2 / 3, pytest.approx(rbo("2 3 10", "2 3 11")), [TITLES["11"]], [TITLES["10"]], False),
+        ("b'; drop", 3, 2, 0, 0 / 3, 0, titles[3:], titles[:3], True),
+        ("c", 2, 0, 0, 0 / 2, 0, [], titles[1:3], False),
+        ("d", 0, 3, 0, 0 / 3, 0, [TITLES["1"], TITLES["2"], TITLES["3"]], [], False),
     ]
+
+
+def rbo(a: str, b: str, p: float = 0.9) -> float:
+    """Equation 32 of Webber, Moffat and Zobel 2010, term by term; items between blanks."""
+    short, long = sorted((a.split(), b.split()), key=len)
+    s, n = len(short), len(long)
+    shared = [len({*short[:d]} & {*long[:d]}) for d in range(n + 1)]
+    agreed = sum(shared[d] / d * p**d for d in range(1, n + 1))
+    agreed += sum(shared[s] * (d - s) / (s * d) * p**d for d in range(s + 1, n + 1))
+    return (1 - p) / p * agreed + ((shared[n] - shared[s]) / n + shared[s] / s) * p**n
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("1 2 3 10 11", "1 2 3 10 11"), ("1 2 3", "3 2 1"), ("1 2", "11 10 2 1"), ("11 10 3 2 1", "1"), ("1", "1")],
+)
+def test_rbo_is_that_of_the_paper_for_lists_of_any_two_lengths(tmp_path: Path, before: str, after: str) -> None:
+    lake = store.Lake(tmp_path)
+    for run_id, items in ((FIRST, before), (SECOND, after)):
+        rows = [("a", n + 1, item, item, -float(n), "model", None) for n, item in enumerate(items.split())]
+        lake_fixture.publish(lake, run_id, {"recommendations": rows})
+    views.write_catalog(lake, [FIRST, SECOND])
+    with views.connect(lake) as con:
+        [(forth,)] = con.execute("select rbo from run_diff").fetchall()
+        [(back,)] = con.execute("select rbo from diff_runs($1, $2)", [SECOND, FIRST]).fetchall()
+    assert forth == pytest.approx(rbo(before, after), abs=1e-12)
+    assert back == pytest.approx(forth, abs=1e-12)
+    assert forth == pytest.approx(1) if before == after else forth < 1
 
 
 def test_diff_runs_is_run_diff_for_any_two_runs_either_way(con: duckdb.DuckDBPyConnection) -> None:
@@ -162,7 +190,7 @@ def test_diff_runs_is_run_diff_for_any_two_runs_either_way(con: duckdb.DuckDBPyC
     forth = con.execute("from diff_runs($1, $2) order by user_id", [FIRST, SECOND]).fetchall()
     back = con.execute("from diff_runs($1, $2) order by user_id", [SECOND, FIRST]).fetchall()
     assert forth == con.execute(same).fetchall()
-    assert [row[5:7] for row in back] == [row[6:4:-1] for row in forth]
+    assert [row[6:8] for row in back] == [row[7:5:-1] for row in forth]
 
 
 def test_run_diff_is_empty_after_a_first_run(tmp_path: Path) -> None:
