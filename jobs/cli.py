@@ -29,6 +29,7 @@ _COMMANDS = {
     "report": "report",
     "withdraw": "withdraw",
     "evaluate": "evaluate",
+    "export": "export",
     "export-lookup": "export_lookup",
     "rollback": "rollback",
     "gc": "gc",
