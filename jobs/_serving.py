@@ -7,11 +7,12 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from recbatch import dataset, publish, score, sources, split, store, train, withdrawn
 from recbatch.config import Config
 from recbatch.contracts import Bools, Dataset, Exclusions, Json, SourceTables
-from recbatch.errors import DataError, InputMissing
+from recbatch.errors import ConfigError, DataError, InputMissing
 from recbatch.model import HistoryTowers
 from recbatch.score import Catalogue
 from recbatch.serving import Histories, Ladder, Members, ServingTables
@@ -119,6 +120,12 @@ def _histories(
 
 def config_of(run: Json, source: str | None, data_dir: str | None) -> Config:
     """The settings that a run was made with; another place for its source where one is named."""
-    config = Config.model_validate(run["config"])
+    try:
+        config = Config.model_validate(run["config"])
+    except ValidationError as error:
+        raise ConfigError(
+            f"run {run['run_id']} was made by recbatch {run['recbatch']} with settings that this one does not know;"
+            " export a run of this version"
+        ) from error
     changed = {key: value for key, value in (("uri", source), ("data_dir", data_dir)) if value is not None}
     return config.model_copy(update={"source": config.source.model_copy(update=changed)})
