@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from recbatch import __version__, evaluate, index, publish, schemas, score
+from recbatch import config as settings
 from recbatch.config import Config
 from recbatch.contracts import AuditResult, Dataset, Int64s, Json, SourceTables
 from recbatch.errors import AuditFailed, GateFailed
@@ -115,6 +116,7 @@ def head(
     """What the manifest says of a run's origin, before its audits."""
     certificate = plan.certificate
     parts = model.held_out
+    chosen = config.model_dump(mode="json", exclude={"ops"})
     return {
         "contract": schemas.CONTRACT_VERSION,
         "recbatch": __version__,
@@ -124,7 +126,8 @@ def head(
         "source": config.source.uri,
         "inputs": [asdict(file) for file in tables.inputs],
         "fingerprint": data.fingerprint,
-        "config": config.model_dump(mode="json", exclude={"ops"}),
+        "config": chosen,
+        "config_diff": settings.changes(parent["config"], chosen) if parent else {},
         "seed": config.seed,
         "k": config.score.k,
         "keep_seen": config.score.keep_seen,

@@ -37,6 +37,9 @@ _COMMANDS = {
     "backfill": "backfill",
     "forget": "forget",
     "config": "config",
+    "doctor": "doctor",
+    "init": "init",
+    "migrate": "migrate",
     "backtest": "backtest",
     "benchmark": "benchmark",
 }

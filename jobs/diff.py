@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from recbatch import views
+from recbatch import config, views
 from recbatch.contracts import Json
 from recbatch.errors import InputMissing, UsageError
 from recbatch.store import Lake, checked_run_id
@@ -58,8 +58,6 @@ def compare(lake: Lake, a: str, b: str) -> Json:
         [facts] = views.query(con, _FACTS, [a, b]).to_pylist()
         titles = {way: views.query(con, sql, [a, b, TITLES_NAMED]).to_pylist() for way, sql in _TITLES.items()}
     before, after = _lake.manifest_of(lake, a), _lake.manifest_of(lake, b)
-    was, now = _flat(before["config"]), _flat(after["config"])
-    changed = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
     return {
         "a": a,
         "b": b,
@@ -67,7 +65,10 @@ def compare(lake: Lake, a: str, b: str) -> Json:
         **titles,
         "metrics": _beside(_metrics(before), _metrics(after)),
         "models": {"a": before["model_id"], "b": after["model_id"]},
-        "config": {key: {"a": was.get(key), "b": now.get(key)} for key in changed},
+        "config": {
+            key: {"a": pair["was"], "b": pair["now"]}
+            for key, pair in config.changes(before["config"], after["config"]).items()
+        },
     }
 
 
@@ -91,14 +92,6 @@ limit $3
 """
     for way in ("entered", "dropped")
 }
-
-
-def _flat(settings: Json, above: str = "") -> Json:
-    """Dotted key → value."""
-    flat: Json = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return flat
 
 
 def _metrics(manifest: Json) -> dict[str, float]:

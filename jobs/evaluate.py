@@ -9,6 +9,7 @@ from typing import Any
 import click
 import pyarrow as pa
 
+from recbatch import config as settings_of
 from recbatch import dataset, outcomes, publish, schemas, sources, split, store, views
 from recbatch import evaluate as judging
 from recbatch.config import Config
@@ -49,6 +50,7 @@ def realise(lake: Lake, run_id: str, config: Config, until: date, live: list[str
     horizons = outcomes.horizons_over(day, until)
     if not horizons:
         raise UsageError(f"run {run_id}: {day} is not over on {until}; evaluate it from {day + timedelta(days=1)} on")
+    say.run_id = run_id
     say.stage("read")
     end = day + timedelta(days=horizons[-1])
     tables = sources.read(config.source, before=end, today=now().date(), progress=say.progress)
@@ -187,7 +189,7 @@ def evaluate(
         try:
             live = repair(lake)
             run_id = _choose(live, run_date, day)
-            run = Config.model_validate(manifest_of(lake, run_id)["config"])
+            run = settings_of.of_record(manifest_of(lake, run_id)["config"])
             ours = (
                 given
                 if given.source != Config().source

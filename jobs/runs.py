@@ -18,6 +18,8 @@ from ._options import json_option, lake_option, print_json
 def runs(lake: Lake, as_json: bool) -> None:
     """List published runs, newest first, then those that were rolled back, and the newest blocked ones.
 
+    Each line names the settings that changed since the run's parent.
+
     \b
     recbatch runs --lake lake
     """
@@ -33,7 +35,8 @@ def runs(lake: Lake, as_json: bool) -> None:
     if not lines:
         click.echo(f"{lake.root}: no runs yet; start one with `recbatch nightly --lake {lake.root}`")
     for line in lines:
-        why = f"  {line['why']}" if line["why"] else ""
+        changed = ", ".join(f"{key} {was!r} → {now!r}" for key, (was, now) in line.get("config_diff", {}).items())
+        why = "".join(f"  {words}" for words in (line["why"], changed) if words)
         click.echo(
             f"{line['run_id']:<14} {line['status']:<11} {line['finished_at'] or '':<26} {line['users']:>9} users{why}"
         )
@@ -44,7 +47,8 @@ def _facts(run_id: str, manifest: Json) -> Json:
     facts = {
         key: manifest.get(key) for key in ("run_date", "status", "finished_at", "users", "model_id", "engine", "k")
     }
-    return {"run_id": run_id, **facts, "why": why}
+    changed = {key: [pair["was"], pair["now"]] for key, pair in manifest.get("config_diff", {}).items()}
+    return {"run_id": run_id, **facts, "why": why, "config_diff": changed}
 
 
 def _rolled_back(run_id: str, note: Json, lake: Lake) -> Json:

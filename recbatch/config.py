@@ -259,6 +259,42 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> C
         raise ConfigError(_explain(error, path)) from error
 
 
+def of_record(values: dict[str, Any]) -> Config:
+    """Settings as a manifest holds them, by this release or another: keys that are unknown here are left out.
+
+    Raises:
+        ConfigError: a value is out of this release's range.
+    """
+    known: dict[str, Any] = {}
+    for name, field in Config.model_fields.items():
+        section, value = field.annotation, values.get(name)
+        if isinstance(section, type) and issubclass(section, _Section) and isinstance(value, dict):
+            known[name] = {key: inner for key, inner in value.items() if key in section.model_fields}
+        elif name in values:
+            known[name] = value
+    try:
+        return Config.model_validate(known)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, None)) from error
+
+
+def changes(was: dict[str, Any], now: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Dotted key → {was, now} of every setting that differs, in key order; none where a side lacks the key."""
+    before, after = _flat(was), _flat(now)
+    return {
+        key: {"was": before.get(key), "now": after.get(key)}
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    }
+
+
+def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return flat
+
+
 def memory_bytes(text: str) -> int:
     """Bytes in a size such as `4GiB`, `512MiB` or `1000000`.
 

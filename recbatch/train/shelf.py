@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from recbatch import config, store
+from recbatch import config, schemas, store
 from recbatch.contracts import Dataset, Json
 from recbatch.errors import RecbatchError, UsageError
 from recbatch.model import HistoryTowers
@@ -61,6 +61,7 @@ def model_key(data: Dataset, settings: config.Train, seed: int, parent: str = ""
 def model_head(data: Dataset, settings: config.Train, seed: int, parent: str = "") -> Json:
     """What a model's manifest says of its origin, `model_id` and `trained_before` (ISO date) among it."""
     return {
+        "contract": schemas.CONTRACT_VERSION,
         "model_id": model_key(data, settings, seed, parent),
         "trained_before": data.run_date.isoformat(),
         "fingerprint": data.fingerprint,

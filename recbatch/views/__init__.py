@@ -4,7 +4,7 @@ The selects stand below `sql/`, one file per view, macro and check. Here they ar
 into an in-memory connection over one staged run (`over`), or into LAKE/catalog.duckdb over all live ones.
 """
 
-from recbatch.views._catalog import OUTCOMES, live_runs, newest_outcomes, write_catalog
+from recbatch.views._catalog import OUTCOMES, live_runs, newest_outcomes, outdated, write_catalog
 from recbatch.views._checks import run_checks
 from recbatch.views._quoting import quote_literal, quote_name
 from recbatch.views._reading import connect, over, query
@@ -14,6 +14,7 @@ __all__ = [
     "connect",
     "live_runs",
     "newest_outcomes",
+    "outdated",
     "over",
     "query",
     "quote_literal",

@@ -50,15 +50,7 @@ def write_catalog(lake: Lake, run_ids: Sequence[str]) -> None:
         raise UsageError("a catalog needs at least one run; run `recbatch nightly` instead")
     if len(set(run_ids)) < len(run_ids):
         raise UsageError(f"a run stands twice among {', '.join(run_ids)}; name each once")
-    root = quote_literal(absolute(lake.root))
-    *older, newest = [_run(lake, run_id) for run_id in sorted(run_ids, key=run_key)]
-    firsts = {name: _first_users(lake, newest, name) for name in _SORTED_BY_USER}
-    renderer = Renderer(
-        [*older, replace(newest, first_users=firsts)],
-        f"coalesce(getvariable('recbatch_root'), {root})",
-        withdrawn=list(withdrawn.read(lake)),
-        outcomes=_outcomes(lake),
-    )
+    renderer = _renderer(lake, run_ids)
     fresh = absolute(lake.staging) / "catalog.duckdb.new"
     try:
         _build(fresh, renderer)
@@ -68,6 +60,52 @@ def write_catalog(lake: Lake, run_ids: Sequence[str]) -> None:
     finally:
         _remove(fresh)
     fsync_path(lake.root)
+
+
+def outdated(lake: Lake, run_ids: Sequence[str]) -> list[str]:
+    """Names of the views and macros whose text in the catalog is not what `write_catalog` would write.
+
+    Writes to staging only; the caller holds the lake's lock.
+
+    Raises:
+        StorageFailed: the catalog or a manifest cannot be read.
+    """
+    fresh = absolute(lake.staging) / "catalog.duckdb.new"
+    try:
+        _build(fresh, _renderer(lake, run_ids))
+        with contextlib.closing(duckdb.connect(str(fresh), read_only=True)) as con:
+            wanted = _texts(con)
+    finally:
+        _remove(fresh)
+    with attached(lake) as con, reading(lake):
+        present = _texts(con)
+    return sorted(name for name in {*wanted, *present} if wanted.get(name) != present.get(name))
+
+
+def _texts(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:
+    """View or macro → its text and comment."""
+    rows = con.execute(
+        """
+        select view_name, sql, comment from duckdb_views()
+        where not internal and database_name = current_database()
+        union all
+        select function_name, macro_definition, comment from duckdb_functions()
+        where not internal and database_name = current_database()
+        """
+    ).fetchall()
+    return {name: tuple(str(word) for word in words) for name, *words in rows}
+
+
+def _renderer(lake: Lake, run_ids: Sequence[str]) -> Renderer:
+    root = quote_literal(absolute(lake.root))
+    *older, newest = [_run(lake, run_id) for run_id in sorted(run_ids, key=run_key)]
+    firsts = {name: _first_users(lake, newest, name) for name in _SORTED_BY_USER}
+    return Renderer(
+        [*older, replace(newest, first_users=firsts)],
+        f"coalesce(getvariable('recbatch_root'), {root})",
+        withdrawn=list(withdrawn.read(lake)),
+        outcomes=_outcomes(lake),
+    )
 
 
 def live_runs(lake: Lake) -> list[str]:

@@ -1,0 +1,1 @@
+"""Files for schedulers, written out by `recbatch init`."""
