@@ -62,6 +62,12 @@ def parent_of(lake: Lake, live: list[str], run_date: date) -> Json | None:
     return manifest_of(lake, before[-1]) if before else None
 
 
+def run_id_for(lake: Lake, live: list[str], run_date: date, *, force: bool) -> str:
+    """The run that a night of this date is about: the live one that stands for it, else, or under `force`, the next."""
+    standing = [run_id for run_id in live if store.run_key(run_id)[0] == run_date]
+    return standing[-1] if standing and not force else publish.next_run_id(lake, run_date)
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """A live run of the date, and in what tonight's settings or input differ from it."""

@@ -44,7 +44,7 @@ def night(
         RecbatchError: see `recbatch.errors`; readers still see what they saw.
     """
     live = _lake.repair(lake)
-    run_id = say.run_id = publish.next_run_id(lake, run_date)
+    run_id = say.run_id = _lake.run_id_for(lake, live, run_date, force=force)
 
     say.stage("read")
     tables = sources.read(config.source, before=run_date, today=now().date(), progress=say.progress)
@@ -54,7 +54,6 @@ def night(
     data = dataset.build(tables, config.dataset, run_date, merge_by_title=config.source.merge_by_title)
     already = _lake.done(lake, live, data, config)
     if already and not force:
-        say.run_id = already.manifest["run_id"]
         return Night.already(already)
     _memory.require(data, config)
     parent = _lake.parent_of(lake, live, run_date)

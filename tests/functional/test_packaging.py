@@ -22,6 +22,8 @@ def test_the_wheel_runs_a_night_elsewhere(tmp_path):
         "recbatch/jobs/nightly.py",
         "recbatch/sql/marts/recommendations.sql",
         "recbatch/report/template.html",
+        "recbatch/cron/airflow/recbatch_nightly.py",
+        "recbatch/cron/nightly.sh",
     }
     assert wanted <= set(names)
     assert not [name for name in names if "tests" in name.split("/")]
