@@ -11,6 +11,7 @@ from recbatch.evaluate import Outcome
 from recbatch.score import Ranker
 
 from ._model import Model
+from ._similar import Neighbours, neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Plan:
     certificate: Certificate | None
     decisions: tuple[str, ...]
     audits: tuple[AuditResult, ...]
+    neighbours: Neighbours | None = None
 
     @property
     def engine(self) -> str:
@@ -53,15 +55,20 @@ def plan(model: Model, outcome: Outcome, data: Dataset, config: Config, allow_de
         k=config.score.k,
     )
     ranker = Ranker(popular, model.served, catalogue, engine, config.score.keep_seen)
-    return Plan(ranker, popular, certificate, tuple(decisions), (*outcome.gate, _certified(certificate)))
+    similar = neighbours(catalogue, config)
+    audits = [*outcome.gate, _certified("index_certificate", certificate, "users")]
+    if similar:
+        audits.append(_certified("similar_items_certificate", similar.certificate, "items"))
+        decisions += similar.decisions
+    return Plan(ranker, popular, certificate, tuple(decisions), tuple(audits), similar)
 
 
-def _certified(certificate: Certificate) -> AuditResult:
+def _certified(check: str, certificate: Certificate, queries: str) -> AuditResult:
     return AuditResult(
-        check="index_certificate",
+        check=check,
         severity="error",
         passed=certificate.passed,
-        observed=f"recall@{certificate.k} {certificate.recall:.4f} on {certificate.users} users",
+        observed=f"recall@{certificate.k} {certificate.recall:.4f} on {certificate.users} {queries}",
         expected=f"at least {certificate.target}",
         detail=f"engine {certificate.engine}, worst percentile {certificate.worst_percentile:.4f},"
         f" score loss {certificate.score_loss:.2e}",

@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 import pyarrow as pa
 
-from recbatch import __version__, evaluate, index, publish, schemas, score
+from recbatch import __version__, evaluate, publish, schemas, score
 from recbatch import config as settings
 from recbatch.config import Config
 from recbatch.contracts import AuditResult, Dataset, Int64s, Json, SourceTables
@@ -66,13 +66,13 @@ def write_tables(
 ) -> dict[str, int]:
     """Writes every other table; returns the rows of each."""
     catalogue = plan.ranker.catalogue
+    similar = schemas.arrow(schemas.SIMILAR_ITEMS).empty_table()
     if catalogue is None:
         known, in_vocabulary = np.zeros(data.num_users, dtype=np.int64), np.zeros(data.num_items, dtype=np.bool_)
-        similar = schemas.arrow(schemas.SIMILAR_ITEMS).empty_table()
     else:
         known, in_vocabulary = catalogue.histories(data.events).counts, catalogue.candidate_of_item >= 0
-        neighbours = index.build(score.unit_vectors(catalogue), config.index)
-        similar = score.similar_items(catalogue, data, neighbours, config.score.similar)
+        if plan.neighbours:
+            similar = score.similar_items(catalogue, data, plan.neighbours.index, config.score.similar)
     trained_before = int(np.datetime64(model.head["trained_before"], "us").astype(np.int64))
     length = max(config.popular.length, config.score.k + config.score.buffer)
     contents = {
@@ -115,6 +115,7 @@ def head(
 ) -> Json:
     """What the manifest says of a run's origin, before its audits."""
     certificate = plan.certificate
+    nearest = plan.neighbours.certificate if plan.neighbours else None
     parts = model.held_out
     chosen = config.model_dump(mode="json", exclude={"ops"})
     return {
@@ -144,6 +145,7 @@ def head(
         },
         "engine": plan.engine,
         "certificate": asdict(certificate) | {"passed": certificate.passed} if certificate else None,
+        "similar_certificate": asdict(nearest) | {"passed": nearest.passed} if nearest else None,
         "decisions": list(plan.decisions),
         "counts": tables.counts | data.counts,
         "machine": machine(),

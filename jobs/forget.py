@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import shutil
+from datetime import date, datetime
 from pathlib import Path
 
 import click
+import pyarrow.parquet as pq
 
-from recbatch import lookup, publish, report, store, views
+from recbatch import lookup, publish, report, schemas, store, views
+from recbatch import outcomes as judging
 from recbatch.contracts import Json
 from recbatch.errors import UsageError
 from recbatch.store import Lake, run_key
@@ -71,6 +74,7 @@ def finish(lake: Lake, live: list[str], user: str, at: datetime) -> Json:
     """
     runs = _copies(lake, lake.runs, user)
     blocked = _copies(lake, lake.blocked, user)
+    followed = _follow(lake, user)
     outcomes = publish.rewrite_outcomes(lake, user)
     history = publish.rewrite_history(lake, user)
     aside = {
@@ -81,10 +85,54 @@ def finish(lake: Lake, live: list[str], user: str, at: datetime) -> Json:
     publish.retire(lake, aside | superseded)
     _lake.commit(lake, [runs.get(run_id, run_id) for run_id in live])
     publish.settle(lake, [runs.get(run_id, run_id) for run_id in live])
-    for folder in [*(lake.blocked / old for old in blocked), *outcomes]:
-        store.discard(lake, folder)
+    for folder in [*(lake.blocked / old for old in blocked), *outcomes, *followed]:
+        if folder.is_dir():
+            store.discard(lake, folder)
     publish.done(lake, user)
-    return {"runs": runs, "blocked": blocked, "outcomes": len(outcomes), "history": history}
+    return {"runs": runs, "blocked": blocked, "outcomes": len(outcomes) + len(followed), "history": history}
+
+
+def _follow(lake: Lake, user: str) -> list[Path]:
+    """Gives the newest outcome of each run that was published again to the new run, measured without the user.
+
+    Returns:
+        What happened after the old runs, to delete once the catalog no longer names it.
+    """
+    old = []
+    for folder in publish.run_folders(lake.runs):
+        head = store.read_checked_json(folder / store.MANIFEST)
+        before = lake.outcomes / head["supersedes"] if head.get("supersedes") else None
+        if before is None or not before.is_dir():
+            continue
+        old.append(before)
+        numbers = [path for path in before.iterdir() if path.name.isdecimal()]
+        if numbers and not (lake.outcomes / folder.name).is_dir():
+            _measure_again(lake, max(numbers, key=lambda path: int(path.name)), user, head)
+    return old
+
+
+def _measure_again(lake: Lake, outcome: Path, user: str, run: Json) -> None:
+    staged = lake.staging / f"outcome-{run['run_id']}"
+    store.make_folder(staged)
+    publish.copy_without(outcome, staged, user)
+    head = {key: value for key, value in store.unseal(outcome).items() if key not in ("files", "checksum")}
+    head["run_id"] = run["run_id"]
+    realised = pq.read_table(staged / schemas.REALISED.name, schema=schemas.arrow(schemas.REALISED))
+    measured = judging.measure(
+        realised,
+        run_id=run["run_id"],
+        run_date=date.fromisoformat(run["run_date"]),
+        k=head["k"],
+        horizons=head["horizons"],
+        samples=run["config"]["judge"]["bootstrap_samples"],
+        seed=run["seed"],
+    )
+    shutil.rmtree(staged / schemas.REALISED_METRICS.name)
+    publish.write_table(staged, schemas.REALISED_METRICS, measured)
+    head |= {"users": len(realised["user_id"].unique()), "events": realised.num_rows}
+    store.seal(staged, head)
+    store.make_folder(lake.outcomes / run["run_id"])
+    store.move_folder(staged, lake.outcomes / run["run_id"] / "1")
 
 
 def _copies(lake: Lake, parent: Path, user: str) -> dict[str, str]:

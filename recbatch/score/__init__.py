@@ -3,7 +3,7 @@
 from recbatch.score.catalogue import Catalogue, exclusions
 from recbatch.score.lists import Ranker, to_table
 from recbatch.score.popular import by_popularity, popular_table
-from recbatch.score.similar import similar_items, unit_vectors
+from recbatch.score.similar import similar_items, themselves, unit_vectors
 from recbatch.score.trend import fashion, tomorrow
 from recbatch.score.users import history_table, item_table, user_table
 
@@ -17,6 +17,7 @@ __all__ = [
     "item_table",
     "popular_table",
     "similar_items",
+    "themselves",
     "to_table",
     "tomorrow",
     "unit_vectors",

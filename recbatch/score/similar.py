@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from recbatch import schemas
-from recbatch.contracts import NO_ITEM, Dataset, Exclusions, Float32s, Index
+from recbatch.contracts import NO_ITEM, Dataset, Exclusions, Float32s, Index, Int64s
 from recbatch.score.catalogue import Catalogue
 
 
@@ -23,8 +23,7 @@ def similar_items(catalogue: Catalogue, data: Dataset, index: Index, count: int)
         Rows sorted by item id as text and rank; an item alone in its catalogue has none.
     """
     unit = unit_vectors(catalogue)
-    everyone = np.arange(len(unit) + 1, dtype=np.int64)
-    itself = Exclusions(everyone, everyone[:-1].astype(np.int32))
+    itself = themselves(np.arange(len(unit), dtype=np.int64))
     wanted = min(count, len(unit) - 1)
     found, scores = index.search(unit, wanted, itself) if wanted > 0 else (np.empty((len(unit), 0)), None)
     row, column = np.nonzero(found != NO_ITEM)
@@ -40,6 +39,11 @@ def similar_items(catalogue: Catalogue, data: Dataset, index: Index, count: int)
         schema=schemas.arrow(schemas.SIMILAR_ITEMS),
     )
     return table.sort_by([("item_id", "ascending"), ("rank", "ascending")])
+
+
+def themselves(candidates: Int64s) -> Exclusions:
+    """What queries of these candidates must not get: each itself; `candidates` has shape (n,)."""
+    return Exclusions(np.arange(len(candidates) + 1, dtype=np.int64), candidates.astype(np.int32))
 
 
 def unit_vectors(catalogue: Catalogue) -> Float32s:

@@ -104,7 +104,7 @@ def _renderer(lake: Lake, run_ids: Sequence[str]) -> Renderer:
         [*older, replace(newest, first_users=firsts)],
         f"coalesce(getvariable('recbatch_root'), {root})",
         withdrawn=list(withdrawn.read(lake)),
-        outcomes=_outcomes(lake),
+        outcomes=_outcomes(lake, {str(run.head.get("supersedes")) for run in (*older, newest)}),
     )
 
 
@@ -195,9 +195,10 @@ def _user_range(path: Path) -> tuple[str, str] | None:
     return None if "\0" in first else (first, last)  # SQL text holds no NUL
 
 
-def _outcomes(lake: Lake) -> list[Run]:
+def _outcomes(lake: Lake, superseded: set[str]) -> list[Run]:
+    """The newest outcome of each run; of a run that was published again, the new one has it."""
     found = []
-    for folder in newest_outcomes(lake):
+    for folder in (each for each in newest_outcomes(lake) if each.parent.name not in superseded):
         manifest = read_checked_json(folder / MANIFEST)
         if manifest.get("contract") == schemas.CONTRACT_VERSION:
             found.append(Run(manifest, tuple(manifest["files"]), f"/{folder.relative_to(lake.root)}"))

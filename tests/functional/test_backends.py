@@ -110,6 +110,11 @@ def test_similar_by_id_and_title_and_an_unknown_one_with_the_nearest(published):
         f"select rank, similar_item_id as item_id, similar_title as title, score from similar_to('{first['item_id']}')"
     )
     assert first["title"] in published("similar", first["item_id"]).stdout
+    [audit] = published.rows("select * from audits where \"check\" = 'similar_items_certificate'")
+    assert (audit["severity"], audit["passed"]) == ("error", True)
+    manifest = json.loads((published.lake / "runs" / "2020-02-06.1" / "manifest.json").read_text())
+    assert manifest["similar_certificate"]["k"] == 20
+    assert manifest["similar_certificate"]["recall"] >= manifest["similar_certificate"]["target"]
     assert f"did you mean {first['title']!r}" in published("similar", first["title"] + "x", code=66).stderr
 
 
@@ -170,3 +175,25 @@ def test_evaluate_judges_what_was_published_by_what_came(lake_of_two):
     file.write_bytes(content)
     cli.night("2020-02-07")
     assert len(cli.rows("select distinct run_id from realised_metrics")) == 2, "the next night keeps the outcomes"
+
+
+def test_forget_moves_the_outcome_to_the_run_that_is_left_and_measures_it_without_the_user(lake_of_two):
+    cli = lake_of_two
+    cli("evaluate", "--run-date", "2020-02-01", "--until", "2020-02-08")
+    user = cli.rows(
+        f"select user_id from '{cli.lake}/outcomes/2020-02-01.1/1/realised/*.parquet' where rank <= 10 and status = 'hot' limit 1"
+    )[0]["user_id"]
+    key = "metric = 'hit_rate' and k = 10 and segment = 'all' and source = 'all' and horizon_days = 7"
+    [before] = cli.rows(f"select value, users from realised_metrics where {key}")
+    cli("forget", user)
+    assert [path.name for path in (cli.lake / "outcomes").iterdir()] == ["2020-02-01.2"]
+    [after] = cli.rows(f"select run_id, value, users from realised_metrics where {key}")
+    hits = before["value"] * before["users"] - 1
+    assert after == {
+        "run_id": "2020-02-01.2",
+        "value": pytest.approx(hits / (before["users"] - 1)),
+        "users": before["users"] - 1,
+    }
+    assert cli.rows(f"select count(*) as n from histories where user_id = '{user}'") == [{"n": 0}]
+    assert cli.rows("select count(*) > 0 as some from histories") == [{"some": True}]
+    assert cli("verify").returncode == 0

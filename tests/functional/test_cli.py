@@ -75,8 +75,14 @@ def test_show_prints_a_known_and_an_unknown_user(published):
     assert f"user {user} (hot, " in text
     assert "2020-02-06.1" in text
     assert "because" in text
+    told = json.loads(published("show", user, "--history", "3", "--json").stdout)
+    latest = published.rows(f"select item_id from histories where user_id = '{user}' order by rank limit 3")
+    assert [row["item_id"] for row in told["history"]] == [row["item_id"] for row in latest]
+    assert latest
+    assert all(row["title"] in text for row in told["history"])
+    assert told["model_id"] in text
     unknown = json.loads(published("show", "nobody; drop table users", "--json").stdout)
-    assert unknown["status"] is None
+    assert (unknown["status"], unknown["history"]) == (None, [])
     assert {row["source"] for row in unknown["recommendations"]} == {"popular"}
     assert len(unknown["recommendations"]) == 20
 

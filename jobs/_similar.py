@@ -1,0 +1,35 @@
+"""The index behind `similar_items`, certified like the one behind the lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recbatch import index, score
+from recbatch.config import Config
+from recbatch.contracts import Certificate, Index
+from recbatch.score import Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Search among candidates by cosine, and what it is worth."""
+
+    index: Index
+    certificate: Certificate
+    decisions: tuple[str, ...]
+
+
+def neighbours(catalogue: Catalogue, config: Config) -> Neighbours | None:
+    """A certified index over the candidates' unit vectors; none where no item can have a neighbour."""
+    unit = score.unit_vectors(catalogue)
+    count = min(config.score.similar, len(unit) - 1)
+    if count < 1:
+        return None
+    generator = np.random.default_rng(config.seed)
+    sample = np.sort(generator.choice(len(unit), min(config.index.certify_users, len(unit)), replace=False))
+    engine, certificate, decisions = index.build_certified(
+        unit, config.index, queries=unit[sample], exclude=score.themselves(sample), k=count
+    )
+    return Neighbours(engine, certificate, tuple(f"similar items: {decision}" for decision in decisions))
