@@ -13,6 +13,7 @@ demo: $(VENV)/.runs
 	$(BIN)/recbatch demo --lake $(LAKE) --data-dir $(DATA)
 
 test: check
+	PYTHONPATH=. $(BIN)/sqlfluff lint --processes 2 --disable-progress-bar sql
 	$(BIN)/pytest -n 2 --dist load -m "not long and not tools" tests/integration tests/generative tests/functional
 
 check: $(VENV)/.tests
@@ -27,6 +28,7 @@ test-long: $(VENV)/.tests
 
 test-tools: $(VENV)/.tests
 	@command -v chromium >/dev/null || { echo "make test-tools needs a browser: apt-get install chromium"; exit 1; }
+	@command -v npm >/dev/null || { echo "make test-tools needs Node: apt-get install nodejs npm"; exit 1; }
 	$(BIN)/pytest -m tools tests/functional
 
 format: $(VENV)/.tests

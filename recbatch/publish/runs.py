@@ -52,7 +52,9 @@ def latest(lake: Lake, run_id: str) -> Json:
     folder = lake.run(run_id)
     manifest = store.read_checked_json(folder / store.MANIFEST)
     tables: dict[str, Json] = {
-        table.name: {"rows": manifest["rows"][table.name], "files": []} for table in schemas.RUN_TABLES
+        table.name: {"rows": manifest["rows"][table.name], "files": []}
+        for table in schemas.RUN_TABLES
+        if table.name in manifest["rows"]  # a run of an earlier release may lack one
     }
     for name, facts in manifest["files"].items():
         table = name.split("/", 1)[0]

@@ -11,17 +11,17 @@
 -- dropped: titles that left the list, by their rank before
 -- replaced: whether a list with titles before and now has none in common
 {% set pair = counting[-2:] %}
-{% set before = pair[0].run_id | literal %}
-{% set after = live.run_id | literal %}
+{% set before = pair[0].run_id %}
+{% set after = live.run_id %}
 with changes as (
-    select * from {{ ref('int_list_changes', runs=pair, before=before, after=after) }}
+    select * from {{ ref('int_list_changes', runs=pair, before=before | literal, after=after | literal) }}
 ),
 
 final as (
     select
         user_id,
-        {{ before }}::varchar as run_before,
-        {{ after }}::varchar as run_after,
+        {{ before | literal }}::varchar as run_before,
+        {{ after | literal }}::varchar as run_after,
         rows_before,
         rows_after,
         kept,

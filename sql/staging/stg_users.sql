@@ -1,5 +1,4 @@
 -- One row per user known by the run date.
-{% set k = live.head.k | literal %}
 {% if withdrawn(live) %}
 with users as (
     select
@@ -23,9 +22,12 @@ counted as (
 )
 
 select users.* replace (
-    (case when after < before then least(after, {{ k }}) else recommended end)::integer as recommended,
+    (
+        case when after < before then least(after, {{ live.head.k | literal }}) else recommended end
+    )::integer as recommended,
     case
-        when after < least(before, {{ k }}) then coalesce(shortfall_reason, 'withdrawn') else shortfall_reason
+        when after < least(before, {{ live.head.k | literal }}) then coalesce(shortfall_reason, 'withdrawn')
+        else shortfall_reason
     end as shortfall_reason
 )
 from users
