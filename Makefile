@@ -14,7 +14,7 @@ demo: $(VENV)/.runs
 
 test: check
 	PYTHONPATH=. $(BIN)/sqlfluff lint --processes 2 --disable-progress-bar sql
-	$(BIN)/pytest -n 2 --dist load -m "not long and not tools" tests/integration tests/generative tests/functional
+	$(BIN)/pytest -n 2 --dist worksteal -m "not long and not tools" tests/integration tests/generative tests/functional
 
 check: $(VENV)/.tests
 	$(BIN)/ruff check .

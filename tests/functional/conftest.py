@@ -1,4 +1,7 @@
-"""The command as an operator runs it: a process of its own, in an empty directory."""
+"""The command as an operator runs it: a process of its own, in an empty directory.
+
+The process is a fork of `_zygote`, which has imported TensorFlow already; `real=True` starts the console script itself.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +15,30 @@ from pathlib import Path
 
 import pytest
 
+from ._process import Zygote
+
 RECBATCH = Path(sys.executable).with_name("recbatch")
 FAST = ["--set", "train.epochs=30", "--set", "train.max_steps=60", "--set", "judge.users_wanted=60"]
 """Enough training to beat popularity on the small world, and no more."""
 WORLD = "sample:users=200,titles=120,seed=3"
+_ZYGOTE = Zygote()
 
 
 @dataclass
 class Cli:
-    """Runs recbatch with one lake."""
+    """Runs recbatch with one lake.
+
+    Real are the tests of what a fork cannot show: start time and what is imported (`test_commands_that_only_read…`,
+    `test_no_data_and_no_network…`), the handler of SIGTERM, a night and a no-op of the demo, the twin of a forked
+    night, and what starts recbatch without this class (packaging, cron).
+    """
 
     directory: Path
     lake: Path
 
-    def __call__(self, *arguments, code=0, env=None):
-        done = subprocess.run(
-            self.command(*arguments),
-            check=False,
-            cwd=self.directory,
-            env=self.environment(env),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+    def __call__(self, *arguments, code=0, env=None, real=False):
+        run = _run if real else _ZYGOTE.run
+        done = run(self.command(*arguments), cwd=self.directory, env=self.environment(env), timeout=300)
         assert done.returncode == code, f"exit {done.returncode}, not {code}\n{done.stdout}\n{done.stderr[-3000:]}"
         return done
 
@@ -45,23 +49,32 @@ class Cli:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RECBATCH_")}
         return kept | {"RECBATCH_LAKE": str(self.lake)} | (more or {})
 
-    def start(self, *arguments):
-        return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.directory,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *arguments, real=False):
+        start = _start if real else _ZYGOTE.start
+        return start(self.command(*arguments), cwd=self.directory, env=self.environment())
 
-    def night(self, run_date, *arguments, source=WORLD, code=0):
+    def night(self, run_date, *arguments, source=WORLD, code=0, real=False):
         """A fast night; returns its JSON summary where it was published."""
-        done = self("nightly", "--source", source, "--run-date", run_date, "--json", *FAST, *arguments, code=code)
+        command = ["nightly", "--source", source, "--run-date", run_date, "--json", *FAST, *arguments]
+        done = self(*command, code=code, real=real)
         return json.loads(done.stdout) if code == 0 else done.stderr
 
     def rows(self, query):
         return json.loads(self("sql", query, "--json").stdout)
+
+
+def _run(argv, **how):
+    return subprocess.run(argv, check=False, capture_output=True, text=True, **how)
+
+
+def _start(argv, **how):
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _zygote_ends():
+    yield
+    _ZYGOTE.close()
 
 
 @pytest.fixture
@@ -94,12 +107,12 @@ def shared_data():
     return folder
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory):
+@pytest.fixture(scope="session")
+def published(tmp_path_factory, _base):
     """Two consecutive nights of the small world, the second a reload: for tests that only read."""
     root = tmp_path_factory.mktemp("published")
     (root / "elsewhere").mkdir()
     cli = Cli(root / "elsewhere", root / "lake")
-    cli.night("2020-02-01")
+    shutil.copytree(_base, cli.lake)
     cli.night("2020-02-06")
     return cli

@@ -122,7 +122,10 @@ def test_status_verify_report_and_runs_agree_on_the_live_run(published):
 def test_commands_that_only_read_never_load_tensorflow(published, arguments):
     environment = {"PYTHONPROFILEIMPORTTIME": "1"}
     began = time.monotonic()
-    modules = {line.rsplit("|", 1)[-1].strip() for line in published(*arguments, env=environment).stderr.splitlines()}
+    modules = {
+        line.rsplit("|", 1)[-1].strip()
+        for line in published(*arguments, env=environment, real=True).stderr.splitlines()
+    }
     assert "click" in modules
     assert not modules & {"tensorflow", "scann", "tensorflow_recommenders", "tensorflow_datasets", "matplotlib"}
     assert time.monotonic() - began < 10

@@ -118,14 +118,11 @@ def test_an_older_date_adds_history_and_never_moves_what_readers_see(cli):
     ]
 
 
-def test_two_lakes_of_the_same_night_hold_the_same_rows(tmp_path):
-    found = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        cli = Cli(tmp_path / name, tmp_path / name / "lake")
-        cli.night("2020-02-01")
-        found.append(published_rows(cli.lake))
-    assert found[0].equals(found[1])
+def test_two_lakes_of_the_same_night_hold_the_same_rows(cli, base_lake, tmp_path):
+    """And a fork of the zygote does what the console script does, whose strings hash otherwise."""
+    other = Cli(cli.directory, tmp_path / "other")
+    other.night("2020-02-01", real=True)
+    assert published_rows(other.lake).equals(published_rows(cli.lake))
 
 
 def test_exact_search_and_scann_publish_the_same_rows_and_scores(cli, base_lake, tmp_path):
@@ -299,7 +296,7 @@ def test_kill_9_leaves_the_last_run_and_the_next_start_repairs(cli, base_lake, s
 
 
 def test_sigterm_stops_cleanly_with_143(cli):
-    job = cli.start("nightly", "--source", WORLD, "--run-date", "2020-02-02", "--set", "train.epochs=5000")
+    job = cli.start("nightly", "--source", WORLD, "--run-date", "2020-02-02", "--set", "train.epochs=5000", real=True)
     for line in job.stderr:
         if '"stage": "train"' in line:
             break

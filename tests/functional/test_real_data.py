@@ -6,7 +6,7 @@ import time
 
 
 def test_the_demo_runs_a_night_on_movielens_100k_and_is_a_no_op_the_second_time(cli):
-    first = cli("demo", "--lake", cli.lake, "--data-dir", cli.directory / "data")
+    first = cli("demo", "--lake", cli.lake, "--data-dir", cli.directory / "data", real=True)
     assert "GroupLens" in first.stdout
     assert "research use" in first.stdout
     assert "1998-04-23.1 published: 943 users, 94,300 rows" in first.stdout
@@ -23,7 +23,7 @@ def test_the_demo_runs_a_night_on_movielens_100k_and_is_a_no_op_the_second_time(
     assert cli.rows("select count(*) as n from items") == [{"n": 1664}]
     assert cli.rows("select count(*) as n from users where gender in ('F', 'M')") == [{"n": 943}]
     began = time.monotonic()
-    second = cli("demo", "--lake", cli.lake, "--data-dir", cli.directory / "data")
+    second = cli("demo", "--lake", cli.lake, "--data-dir", cli.directory / "data", real=True)
     assert time.monotonic() - began < 60
     assert "1998-04-23.1 already published, nothing to do" in second.stdout
     assert second.stdout.split("nothing to do\n")[1] == first.stdout.split(" s\n", 1)[1]
@@ -53,7 +53,9 @@ def test_latest_small_through_tensorflow_datasets(cli, shared_data):
 def test_no_data_and_no_network_fails_at_once_with_the_cure(cli):
     shut = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     began = time.monotonic()
-    done = cli("nightly", "--source", "movielens/1m", "--data-dir", cli.directory / "empty", code=66, env=shut)
+    done = cli(
+        "nightly", "--source", "movielens/1m", "--data-dir", cli.directory / "empty", code=66, env=shut, real=True
+    )
     assert time.monotonic() - began < 2 + 1.5, "two seconds, and a second to start the process on a busy machine"
     assert "recbatch data import" in done.stderr.splitlines()[-1]
 

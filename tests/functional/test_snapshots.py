@@ -225,40 +225,40 @@ def test_a_forgotten_user_is_nowhere_and_stays_away(cli, three, tmp_path):
     user = "forget-me-0042"
     folder = tmp_path / "source"
     source(folder, user)
-    cli.night("2024-02-02", source=f"files:{folder}")
+    cli.night("2020-03-02", source=f"files:{folder}")
     checks = tmp_path / "checks"
     checks.mkdir()
     (checks / "named.sql").write_text(f"select user_id from users where user_id = '{user}'")
-    cli.night("2024-02-03", "--set", f"audit.extra_checks={checks}", source=f"files:{folder}", code=65)
+    cli.night("2020-03-03", "--set", f"audit.extra_checks={checks}", source=f"files:{folder}", code=65)
     cli.night(
-        "2024-02-03",
+        "2020-03-03",
         "--set",
         f"audit.extra_checks={checks}",
         "--allow-degraded",
         f"for {user}",
         source=f"files:{folder}",
     )
-    cli.night("2024-02-04", source=f"files:{folder}")
-    cli("rollback", "2024-02-03.2")
+    cli.night("2020-03-04", source=f"files:{folder}")
+    cli("rollback", "2020-03-03.2")
     found = {path.split("/")[0] for path in traces(cli.lake, user)}
     assert {"runs", "blocked", "catalog.duckdb"} <= found
 
     before = [row for row in cli.rows("select * from recommendations order by user_id, rank") if row["user_id"] != user]
     done = json.loads(cli("forget", user, "--json").stdout)
-    assert done["runs"].keys() == {"2024-02-02.1", "2024-02-03.2", "2024-02-04.1"}, "not the runs that never met them"
-    assert done["blocked"].keys() == {"2024-02-03.1"}
+    assert done["runs"].keys() == {"2020-03-02.1", "2020-03-03.2", "2020-03-04.1"}, "not the runs that never met them"
+    assert done["blocked"].keys() == {"2020-03-03.1"}
     assert traces(cli.lake, user) == []
     assert cli.rows("select * from recommendations order by user_id, rank") == before
     assert cli("verify").returncode == 0
-    assert live(cli) == [ONE, TWO, THREE, "2024-02-02.2", done["runs"]["2024-02-03.2"]]
+    assert live(cli) == [ONE, TWO, THREE, "2020-03-02.2", done["runs"]["2020-03-03.2"]]
     assert (
-        cli.rows(f"select parent from runs where run_id = '{done['runs']['2024-02-03.2']}'")[0]["parent"]
-        == "2024-02-02.2"
+        cli.rows(f"select parent from runs where run_id = '{done['runs']['2020-03-03.2']}'")[0]["parent"]
+        == "2020-03-02.2"
     )
     assert list((cli.lake / "_staging").iterdir()) == []
 
-    cli("rollback", done["runs"]["2024-02-04.1"])
-    assert cli.night("2024-02-05", "--train", "always", source=f"files:{folder}")["counts"]["forgotten"] > 0
+    cli("rollback", done["runs"]["2020-03-04.1"])
+    assert cli.night("2020-03-05", "--train", "always", source=f"files:{folder}")["counts"]["forgotten"] > 0
     assert traces(cli.lake, user) == [], "neither the next model nor its run"
     time.sleep(1.1)
     cli("gc", *NOW)
@@ -286,11 +286,11 @@ def test_a_kill_while_forgetting_is_finished_by_the_next_start(cli, three):
 def source(folder, user):
     """The small world as files, with one more user, one of whose events names an unknown title."""
     world = Source(uri=WORLD)
-    tables = sources.read(world, before=date(2024, 2, 4), today=date(2026, 1, 1))
+    tables = sources.read(world, before=date(2020, 3, 4), today=date(2026, 1, 1))
     folder.mkdir()
     item = tables.items["item_id"][0].as_py()
     own = [
-        {"user_id": user, "item_id": name, "occurred_at": datetime(2024, 1, 10 + at)}  # noqa: DTZ001 - UTC
+        {"user_id": user, "item_id": name, "occurred_at": datetime(2020, 1, 10 + at)}  # noqa: DTZ001 - UTC
         for at, name in enumerate([item, "?"])
     ]
     more = pa.Table.from_pylist(own, schema=pa.schema([tables.interactions.schema.field(at) for at in range(3)]))
