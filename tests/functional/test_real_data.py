@@ -3,6 +3,12 @@
 import csv
 import json
 import time
+from datetime import date
+
+import pytest
+
+from jobs import demo
+from recbatch.store import Lake
 
 
 def test_the_demo_runs_a_night_on_movielens_100k_and_is_a_no_op_the_second_time(cli):
@@ -29,9 +35,25 @@ def test_the_demo_runs_a_night_on_movielens_100k_and_is_a_no_op_the_second_time(
     assert second.stdout.split("nothing to do\n")[1] == first.stdout.split(" s\n", 1)[1]
 
 
+SHUT = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": "/dev/null"}
+
+
+def test_the_demo_takes_the_sample_where_there_is_no_package_index(published, monkeypatch, tmp_path, capsys):
+    """Its two ends; the whole night on that world is a long test."""
+    for name, value in SHUT.items():
+        monkeypatch.setenv(name, value)
+    settings, run_date = demo._input(tmp_path / "data")
+    assert (settings.source.uri, run_date) == ("sample", date(2020, 3, 1))
+    said = capsys.readouterr().out
+    assert "cannot be had" in said
+    assert "sample" in said
+    demo._show(Lake(published.lake))
+    assert capsys.readouterr().out.count("\nuser ") == 3
+
+
+@pytest.mark.long
 def test_the_demo_runs_on_the_sample_where_there_is_no_package_index(cli):
-    shut = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": "/dev/null"}
-    done = cli("demo", "--lake", cli.lake, "--data-dir", cli.directory / "data", env=shut)
+    done = cli("demo", "--lake", cli.lake, "--data-dir", cli.directory / "data", env=SHUT)
     assert "cannot be had" in done.stdout
     assert "sample" in done.stdout
     assert done.stdout.count("\nuser ") == 3
@@ -80,7 +102,8 @@ def test_movietweetings_as_csv_keeps_ids_and_scripts(cli, shared_data):
 
 
 def test_the_tutorial_is_reproduced_and_ours_beats_it(cli):
-    done = cli("benchmark", "tutorial", "--json", "--data-dir", cli.directory / "data")
+    short = ("--set", "train.max_steps=150")
+    done = cli("benchmark", "tutorial", "--json", *short, "--data-dir", cli.directory / "data")
     figures = json.loads(done.stdout)
     for k, expected, slack in (
         (1, 0.0008, 0.001),
