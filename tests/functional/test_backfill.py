@@ -5,17 +5,14 @@ import signal
 
 import pyarrow.parquet as pq
 
-from .conftest import FAST, WORLD, Cli
+from .conftest import FAST, WORLD
 
 
 def rows(lake, run_id, table="recommendations"):
     return pq.read_table(lake / "runs" / run_id / table)
 
 
-def test_a_backfilled_night_equals_the_same_night_alone(cli, tmp_path):
-    (tmp_path / "alone").mkdir()
-    alone = Cli(tmp_path / "alone", tmp_path / "alone" / "lake")
-    alone.night("2020-02-01")
+def test_a_backfilled_night_equals_the_same_night_alone(cli, _base):
     cli.night("2020-02-03")  # a model of the future is on the shelf
     done = json.loads(cli("backfill", "2020-02-02", "2020-02-01", "--source", WORLD, "--json", *FAST).stdout)
     assert [(line["run_id"], line["outcome"]) for line in done] == [
@@ -23,7 +20,7 @@ def test_a_backfilled_night_equals_the_same_night_alone(cli, tmp_path):
         ("2020-02-02.1", "published"),
     ]
     for table in ("recommendations", "users", "metrics", "holdout", "popular"):
-        assert rows(cli.lake, "2020-02-01.1", table).equals(rows(alone.lake, "2020-02-01.1", table)), table
+        assert rows(cli.lake, "2020-02-01.1", table).equals(rows(_base, "2020-02-01.1", table)), table
     for row in cli.rows("select run_id, run_date, trained_before, parent from runs order by run_date"):
         assert row["trained_before"] <= row["run_date"], row
     assert cli.rows("select parent from runs where run_id = '2020-02-02.1'") == [{"parent": "2020-02-01.1"}]
