@@ -44,6 +44,11 @@ def test_reader_and_recs_for_agree_on_everybody(published):
     assert reader.run_id == "2020-02-06.1"
 
 
+def test_every_view_answers_with_the_same_bits_each_time(published):
+    first = everything(published)
+    assert [everything(published) == first for _ in range(5)] == [True] * 5
+
+
 def test_withdraw_reaches_every_view_and_reader_within_a_second_and_undo_brings_all_back(lake_of_two):
     cli = lake_of_two
     reader, before = Reader(cli.lake), everything(cli)
