@@ -210,6 +210,7 @@ def finished(head: Json, verdict: Verdict, outcome: Outcome, rows: dict[str, int
         | {
             "rows": rows | {schemas.AUDITS.name: len(verdict.results)},
             "metrics": [asdict(row) for row in outcome.metrics if row.segment == "all"],
+            "differences": [asdict(row) for row in outcome.differences],
             "started_at": say.started_at.isoformat(),
             "finished_at": now().isoformat(),
             "seconds": {stage: round(seconds, 3) for stage, seconds in say.seconds.items()},

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from recbatch.errors import ConfigError, InputMissing
+from recbatch.schemas import ACTIVITY
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -66,8 +67,22 @@ class Judge(_Section):
     """Cut-off of the gate's metric."""
     max_drop: Share = 0.0
     """How far below a baseline the model may lie, as a share of the baseline, beyond what chance explains."""
+    segment_floors: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """Segment → least share of popularity's figure in it, beyond what chance explains, e.g. {"gender=F" = 0.95}; a name
+    alone stands for each of its values. `activity=0|1-4|5-19|20-99|100+`, `status=warm|cold`, or a user feature.
+    Segments with fewer users than `users_needed` are not judged."""
     bootstrap_samples: Positive = 1000
     """Resamples behind every interval."""
+
+    @field_validator("segment_floors")
+    @classmethod
+    def _segments_exist(cls, value: dict[str, float]) -> dict[str, float]:
+        for segment in value:
+            name, equals, text = segment.partition("=")
+            known = {"activity": tuple(ACTIVITY), "status": ("warm", "cold")}.get(name, (text,))
+            if not name or (equals and text not in known):
+                raise ValueError(f"no segment {segment!r}; {name or 'a name'} is one of {', '.join(known)}")
+        return value
 
 
 class Train(_Section):
@@ -326,9 +341,20 @@ def to_toml(config: Config) -> str:
     return "\n".join(lines) + "\n"
 
 
+def toml_value(value: Any) -> str:
+    """A setting's value as TOML: JSON is, for the scalars and flat arrays used here; mappings become inline tables."""
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ", ".join(f"{json.dumps(key, ensure_ascii=False)} = {toml_value(v)}" for key, v in value.items())
+            + "}"
+        )
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _toml_line(key: str, value: Any, comment: str | None) -> str:
-    # JSON is TOML for the scalars and flat arrays used here; TOML has no null, so an unset key is shown commented out.
-    text = f"# {key} =" if value is None else f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    # TOML has no null, so an unset key is shown commented out.
+    text = f"# {key} =" if value is None else f"{key} = {toml_value(value)}"
     return f"{text}  # {' '.join((comment or '').split())}"
 
 

@@ -18,6 +18,9 @@ CONTRACT_VERSION = 1
 SOURCES = ("pinned", "model", "segment", "popular")
 """Where a recommended row comes from, in the order in which they stand in a list."""
 
+ACTIVITY = {"0": 0, "1-4": 1, "5-19": 5, "20-99": 20, "100+": 100}
+"""Buckets of users by events: name → fewest."""
+
 STATUSES = ("hot", "warm", "cold")
 """`hot`: trained on; `warm`: history only, unseen by training; `cold`: no history the model knows."""
 
@@ -171,8 +174,8 @@ METRICS = _table(
     "one row per metric, k, segment, source and protocol",
     Column("metric", "string", "recall, ndcg, map, mrr, hit_rate or precision"),
     Column("k", "int32", "cut-off"),
-    Column("segment", "string", "all, status=warm, status=cold, …"),
-    Column("source", "string", "whose list was judged: model, parent or popular"),
+    Column("segment", "string", "all, status=…, source=… (of the first row of the model's list), and declared ones"),
+    Column("source", "string", "whose list was judged: model, parent, popular or challenger"),
     Column("protocol", "string", "how the events were held out"),
     Column("value", "float64", "mean over users"),
     Column("ci_low", "float64", "lower end of the 95 % bootstrap interval over users"),

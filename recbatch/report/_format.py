@@ -41,6 +41,11 @@ def figure(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if finite(value) else DASH
 
 
+def signed(value: Any, digits: int = 4) -> str:
+    """A difference of quality figures, its sign always there: +0.0123."""
+    return f"{value:+.{digits}f}".replace("-", "\u2212") if finite(value) else DASH
+
+
 def score(value: Any) -> str:
     """A score of any scale with four significant digits, never in scientific notation below a million."""
     if not finite(value):
@@ -99,5 +104,5 @@ def words(name: Any) -> str:
     return text(name).replace("_", " ")
 
 
-FILTERS = {f.__name__: f for f in (count, mean, share, figure, score, duration, size, day, text, words)}
+FILTERS = {f.__name__: f for f in (count, mean, share, figure, signed, score, duration, size, day, text, words)}
 """What the template calls on values."""

@@ -19,7 +19,7 @@ from recbatch.report._quality import NAMES, Quality
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#8A929B"
 _INK = "#1B1F24"
-_COLOURS = {"model": _BLUE, "parent": "#56B4E9", "popular": _GREY}
+_COLOURS = {"model": _BLUE, "parent": "#56B4E9", "challenger": "#E69F00", "popular": _GREY}
 _STYLE = {
     "svg.hashsalt": "recbatch",
     "svg.fonttype": "none",
@@ -75,7 +75,7 @@ def quality(judged: Quality) -> Plot | None:
         axes.set_ylim(bottom=0)
         axes.set_ylabel("mean over judged users")
         axes.grid(visible=False, axis="x")
-        figure.legend(loc="outside upper left", ncols=3)
+        figure.legend(loc="outside upper left", ncols=4)
 
     spoken = [
         f"{metric}@{k}: "

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from recbatch.contracts import Json
 from recbatch.report import _format
 
-NAMES = {"model": "Model", "parent": "Parent run", "popular": "Popularity"}
+NAMES = {
+    "model": "Model",
+    "parent": "Champion (parent run)",
+    "challenger": "Challenger (failed)",
+    "popular": "Popularity",
+}
 """Whose lists were judged, in the order in which they are shown."""
+_BASELINES = ("popular", "parent", "challenger")
 
 _SHOWN = (("ndcg", 10), ("recall", 20), ("recall", 100))
 _SEGMENTS = ("all", "status=warm", "status=cold")
@@ -24,6 +30,8 @@ class Quality:
     """(metric, k, segment, source) → row of `metrics`."""
     shown: tuple[tuple[str, int], ...]
     """(metric, k) in the order in which they are shown."""
+    differences: dict[tuple[str, int, str, str], Json]
+    """(metric, k, segment, baseline) → how far the model lies above it, with its paired interval."""
 
     @property
     def sources(self) -> list[str]:
@@ -34,6 +42,15 @@ class Quality:
     def segments(self) -> list[str]:
         """Those that were judged: all first."""
         return _present(_SEGMENTS, {segment for _, _, segment, _ in self.figures})
+
+    @property
+    def baselines(self) -> list[str]:
+        """Whom the model is compared with, user by user."""
+        return _present(_BASELINES, {baseline for _, _, _, baseline in self.differences})
+
+    def difference(self, metric: str, k: int, segment: str, baseline: str) -> Json | None:
+        """How far the model lies above a baseline, if it was measured."""
+        return self.differences.get((metric, k, segment, baseline))
 
     def row(self, metric: str, k: int, segment: str, source: str) -> Json | None:
         """A row of `metrics`, if it was measured."""
@@ -60,7 +77,22 @@ def choose(metrics: list[Json], head: Json) -> Quality:
     gate = (judge.get("metric", "ndcg"), judge.get("metric_k", 10))
     wanted = [gate, *(pair for pair in _SHOWN if pair != gate)]
     shown = [pair for pair in wanted if pair in measured] or sorted(measured)[:3]
-    return Quality(protocol, figures, tuple(shown))
+    return Quality(protocol, figures, tuple(shown), _differences(head))
+
+
+def _differences(head: Json) -> dict[tuple[str, int, str, str], Json]:
+    """The model's differences; that of a failed challenger to the model is turned round, so that all read alike."""
+    found = {}
+    for row in head.get("differences") or []:
+        if not _sound(row):
+            continue
+        key = (row["metric"], row["k"], row["segment"])
+        if row["contender"] == "model":
+            found[*key, row["baseline"]] = row
+        elif row["baseline"] == "model":
+            turned = {"value": -row["value"], "ci_low": -row["ci_high"], "ci_high": -row["ci_low"]}
+            found[*key, row["contender"]] = row | turned
+    return found
 
 
 def comparison(quality: Quality) -> str | None:
@@ -72,7 +104,7 @@ def comparison(quality: Quality) -> str | None:
     popular = quality.row(metric, k, "all", "popular")
     if model is None or popular is None:
         return None
-    sentence = f"{_verdict(model, popular)}: {metric}@{k} {_against(model, popular)}{_overlap(model, popular)}."
+    sentence = f"{_verdict(model, popular)}: {metric}@{k} {_against(model, popular)}{_chance(quality, metric, k)}."
     parent = quality.row(metric, k, "all", "parent")
     if parent is not None:
         sentence += f" Against its parent: {_against(model, parent)}."
@@ -99,9 +131,15 @@ def _against(ours: Json, theirs: Json) -> str:
     return figures if change == _format.DASH else f"{figures}, {change}"
 
 
-def _overlap(model: Json, popular: Json) -> str:
-    apart = model["ci_low"] > popular["ci_high"] or model["ci_high"] < popular["ci_low"]
-    return "" if apart else " (their 95 % intervals overlap)"
+def _chance(quality: Quality, metric: str, k: int) -> str:
+    """A remark where the difference may be chance, by its paired interval; by both intervals where there is none."""
+    paired = quality.difference(metric, k, "all", "popular")
+    if paired is not None:
+        return "" if paired["ci_low"] > 0 or paired["ci_high"] < 0 else " (no more than chance explains)"
+    model, popular = (quality.row(metric, k, "all", source) for source in ("model", "popular"))
+    if model is None or popular is None or model["ci_low"] > popular["ci_high"] or model["ci_high"] < popular["ci_low"]:
+        return ""
+    return " (their 95 % intervals overlap)"
 
 
 def _not_judged(audits: Iterable[Json]) -> str:

@@ -3,10 +3,12 @@
 from datetime import date
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from recbatch import config, evaluate, score, split
+from recbatch import config, evaluate, metrics, score, split
 from recbatch.contracts import NO_ITEM, Lists
+from recbatch.errors import ConfigError
 from recbatch.score import Ranker
 
 from ._worlds import build, random_world
@@ -123,3 +125,91 @@ def test_a_contender_equal_to_the_baseline_passes_and_the_table_is_sorted():
     assert table.sort_by([(name, "ascending") for name in ("metric", "k", "segment", "source", "protocol")]).equals(
         table
     )
+
+
+def grouped_world(groups, model_ranks, popular_ranks, **settings):
+    """One user per rank, each with one event before the judged day, one on it, and a group."""
+    names = [f"u{n:03}" for n in range(len(groups))]
+    listed = pa.table({"user_id": names, "group": groups})
+    data = build([(u, "0", 20) for u in names] + [(u, "1", 0.5) for u in names], TITLES, users=listed)
+    pairs = evaluate.held_out(split.by_time(data, config.Judge(users_wanted=len(names))), keep_seen=False)
+
+    def at(ranks):
+        return lists_of(pairs.users, [[1 if place == rank else 7 for place in range(1, 11)] for rank in ranks])
+
+    contenders = {"model": at(model_ranks), "popular": at(popular_ranks), "parent": at(popular_ranks)}
+    return evaluate.measure(contenders, pairs, data, config.Judge(**settings), protocol="time:1d", seed=0)
+
+
+def test_a_segment_below_its_floor_fails_the_gate_by_name_figure_and_floor():
+    groups = ["a"] * 60 + ["b"] * 60
+    outcome = grouped_world(groups, [1] * 60 + [3] * 60, [2] * 60 + [1] * 60, segment_floors={"group=b": 0.8})
+    (floor,) = [result for result in outcome.gate if result.check.startswith("gate_floor")]
+    assert floor in outcome.failed
+    assert floor.check == "gate_floor_group=b"
+    assert floor.observed == "ndcg@10 0.5000 on 60 users of group=b"
+    assert floor.expected == "at least 0.8000, 0.8 times popularity's 1.0000, as far as chance explains"
+    assert floor.detail.startswith("-0.3000 from its floor")
+    kept = grouped_world(groups, [1] * 60 + [3] * 60, [2] * 60 + [1] * 60, segment_floors={"group=b": 0.5})
+    assert not [result for result in kept.failed if result.check.startswith("gate_floor")]
+
+
+def test_a_feature_stands_for_its_values_and_a_single_value_goes_first():
+    groups = ["a"] * 60 + ["b"] * 60 + [None] * 5
+    ranks = [3] * 125, [1] * 125
+    outcome = grouped_world(groups, *ranks, segment_floors={"group=a": 0.4, "group": 0.8, "activity": 0.4})
+    found = {result.check: result.passed for result in outcome.gate if result.check.startswith("gate_floor")}
+    assert found == {"gate_floor_group=a": True, "gate_floor_group=b": False, "gate_floor_activity=1-4": True}
+    measured = {row.segment: row.users for row in outcome.metrics}
+    assert measured == {
+        "all": 125, "status=warm": 125, "source=pinned": 125, "group=a": 60, "group=b": 60, "activity=1-4": 125
+    }  # fmt: skip
+
+
+def test_a_small_segment_is_not_judged_and_says_so():
+    outcome = grouped_world(["a"] * 60 + ["b"] * 49, [0] * 109, [0] * 109, segment_floors={"group=b": 5, "group=c": 5})
+    assert outcome.failed == ()
+    found = {result.check: result for result in outcome.gate}
+    assert found["gate_floor_group=b"].observed == "49 users"
+    assert found["gate_floor_group=b"].detail == "not judged: fewer users than judge.users_needed, 50"
+    assert found["gate_floor_group=c"].observed == "0 users"
+
+
+def test_a_floor_on_an_unknown_feature_names_those_there_are():
+    with pytest.raises(ConfigError, match="no user feature 'gender'; there is status, activity, group"):
+        grouped_world(["a"] * 60, [1] * 60, [1] * 60, segment_floors={"gender=F": 1})
+    for floors in ({"activity=7": 1}, {"status=hot": 1}, {"=x": 1}, {"group=a": -1}):
+        with pytest.raises(ConfigError, match="segment_floors"):
+            config.load(None, {"judge.segment_floors": floors})
+
+
+def test_floors_survive_the_settings_file(tmp_path):
+    settings = config.load(None, {"judge.segment_floors": '{"group=a b" = 0.9, activity = 1}'})
+    assert settings.judge.segment_floors == {"group=a b": 0.9, "activity": 1.0}
+    (tmp_path / "recbatch.toml").write_text(config.to_toml(settings))
+    assert config.load(tmp_path / "recbatch.toml") == settings
+
+
+def test_differences_are_paired_the_same_resamples_for_all():
+    generator = np.random.default_rng(1)
+    ranks = generator.integers(1, 11, size=(2, 80))
+    outcome = grouped_world(["a"] * 80, *ranks.tolist())
+    (row,) = [
+        row
+        for row in outcome.differences
+        if (row.metric, row.k, row.segment, row.baseline) == ("ndcg", 10, "all", "popular")
+    ]
+    gains = 1 / np.log2(ranks + 1)
+    low, high = metrics.bootstrap_intervals((gains[0] - gains[1])[:, None], 1000, 0)
+    assert (row.value, row.ci_low, row.ci_high) == pytest.approx((np.mean(gains[0] - gains[1]), low[0], high[0]))
+    assert (row.contender, row.users) == ("model", 80)
+    figures = {row.source: row for row in outcome.metrics if (row.metric, row.k, row.segment) == ("ndcg", 10, "all")}
+    assert row.value == pytest.approx(figures["model"].value - figures["popular"].value)
+    assert {row.baseline for row in outcome.differences} == {"popular", "parent"}
+
+
+def test_a_challenger_that_failed_is_compared_with_the_model_that_took_its_place():
+    failed = grouped_world(["a"] * 60, [3] * 60, [1] * 60)
+    both = grouped_world(["a"] * 60, [1] * 60, [1] * 60).after(failed)
+    pairs = {(row.contender, row.baseline) for row in both.differences}
+    assert pairs == {("model", "popular"), ("model", "parent"), ("challenger", "popular"), ("challenger", "model")}

@@ -291,6 +291,42 @@ def test_the_headline_takes_sides_as_the_figures_do(model: float, popular: float
     assert f"Against its parent: {model:.3f} vs 0.100" in text
 
 
+def difference(contender: str, baseline: str, value: float, low: float, high: float) -> dict[str, Any]:
+    row = {"metric": "ndcg", "k": 10, "segment": "all", "contender": contender, "baseline": baseline, "users": 214}
+    return row | {"value": value, "ci_low": low, "ci_high": high}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_champion_challenger_and_baselines_stand_side_by_side_with_paired_intervals() -> None:
+    rows = [
+        metric("ndcg", 10, "all", source, value)
+        for source, value in (("model", 0.12), ("parent", 0.11), ("challenger", 0.1), ("popular", 0.08))
+    ]
+    head = HEAD | {
+        "differences": [
+            difference("model", "popular", 0.04, 0.03, 0.05),
+            difference("model", "parent", 0.01, -0.002, 0.022),
+            difference("challenger", "model", -0.02, -0.03, -0.01),
+            difference("challenger", "popular", 0.02, 0.01, 0.03),
+        ]
+    }
+    text = read(connection(metrics=rows), head).text
+    assert (
+        "Model Champion (parent run) Challenger (failed) Popularity"
+        " Model \N{MINUS SIGN} popularity Model \N{MINUS SIGN} champion Model \N{MINUS SIGN} challenger" in text
+    )
+    assert "+0.0400 +0.030…+0.050 +0.0100 \N{MINUS SIGN}0.002…+0.022 +0.0200 +0.010…+0.030" in text
+    assert "ndcg@10 0.120 vs 0.080, +50 %." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_headline_goes_by_the_paired_interval() -> None:
+    rows = [metric("ndcg", 10, "all", source, value, 0.05) for source, value in (("model", 0.1), ("popular", 0.08))]
+    sure, unsure = (HEAD | {"differences": [difference("model", "popular", 0.02, low, 0.04)]} for low in (0.01, -0.01))
+    assert "ndcg@10 0.100 vs 0.080, +25 %." in read(connection(metrics=rows), sure).text
+    assert "+25 % (no more than chance explains)." in read(connection(metrics=rows), unsure).text
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_the_gates_metric_leads() -> None:
     head = HEAD | {"config": {"judge": {"metric": "recall", "metric_k": 20}}}
