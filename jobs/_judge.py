@@ -6,8 +6,8 @@ import numpy as np
 
 from recbatch import evaluate, index, score, train
 from recbatch.config import Config
-from recbatch.contracts import Dataset, Json, Lists, Popular
-from recbatch.evaluate import Outcome
+from recbatch.contracts import Dataset, Json, Lists, Popular, Split
+from recbatch.evaluate import HeldOut, Outcome
 from recbatch.score import Ranker
 from recbatch.store import Lake
 
@@ -23,13 +23,10 @@ def judge(lake: Lake, model: Model, data: Dataset, config: Config, parent: Json 
         return evaluate.nothing_judged("no user did anything new in the judged days")
     until = parts.judge_from.date() if parts.judge_from else data.run_date
     popular = score.by_popularity(data, parts.train, until, config.popular)
-    contenders: dict[str, Lists] = {}
-    for name, judged in _contenders(lake, model, parent).items():
-        ranker = exact_ranker(judged, data, popular, keep_seen=config.score.keep_seen)
-        batches = list(
-            ranker.rank_all(parts.train, pairs.users, config.judge.list_length, config.score.users_per_batch)
-        )
-        contenders[name] = _joined(batches)
+    contenders = {
+        name: lists_of(judged, popular, parts, pairs, data, config)
+        for name, judged in _contenders(lake, model, parent).items()
+    }
     return evaluate.measure(contenders, pairs, data, config.judge, protocol=parts.protocol, seed=config.seed)
 
 
@@ -57,6 +54,15 @@ def judge_or_fall_back(
     if older is None or second is None or second.failed:
         return model, outcome
     return older, second.after(outcome)
+
+
+def lists_of(
+    judged: Judged | None, popular: Popular, parts: Split, pairs: HeldOut, data: Dataset, config: Config
+) -> Lists:
+    """The lists of the judged users on the morning before the held-out events, `judge.list_length` rows each."""
+    ranker = exact_ranker(judged, data, popular, keep_seen=config.score.keep_seen)
+    length, step = config.judge.list_length, config.score.users_per_batch
+    return _joined(list(ranker.rank_all(parts.train, pairs.users, length, step)))
 
 
 def exact_ranker(judged: Judged | None, data: Dataset, popular: Popular, *, keep_seen: bool) -> Ranker:

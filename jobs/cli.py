@@ -41,6 +41,7 @@ _COMMANDS = {
     "init": "init",
     "migrate": "migrate",
     "backtest": "backtest",
+    "tune": "tune",
     "benchmark": "benchmark",
 }
 """Command → module of this package that holds it under the same name; loaded when it is asked for."""

@@ -6,6 +6,7 @@
     LAKE/blocked/<run_id>/     what an audit or the gate stopped
     LAKE/models/<model_id>/    immutable, sealed
     LAKE/history/<run_id>/     what stays of a run that `gc` deleted, sealed
+    LAKE/tuning/<study>.journal  what `tune` tried
     LAKE/retired.json          runs out of the catalog on purpose
     LAKE/forgotten.json        users whose events are dropped
     LAKE/_staging/  LAKE/_lock
@@ -79,6 +80,11 @@ class Lake:
     def outcomes(self) -> Path:
         """What happened after a run, by run id; made when the first is evaluated."""
         return self.root / "outcomes"
+
+    @property
+    def tuning(self) -> Path:
+        """Studies of `recbatch tune`, a journal each; no run depends on them."""
+        return self.root / "tuning"
 
     @property
     def retired(self) -> Path:
@@ -316,14 +322,25 @@ def locked(lake: Lake) -> Iterator[None]:
         LockHeld: another process holds it (exit 75).
     """
     lake.create()
-    handle = os.open(lake.root / "_lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
+    with lock_of(lake.root):
+        yield
+
+
+@contextlib.contextmanager
+def lock_of(folder: Path) -> Iterator[None]:
+    """Holds the file `_lock` of a folder that exists, as `locked` does.
+
+    Raises:
+        LockHeld: another process holds it.
+    """
+    handle = os.open(folder / "_lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(handle, 20, 0).decode(errors="replace").strip() or "unknown"
             raise LockHeld(
-                f"{lake.root}: another run holds the lock (process {holder}); wait for it to end, then run again"
+                f"{folder}: another run holds the lock (process {holder}); wait for it to end, then run again"
             ) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
