@@ -11,7 +11,17 @@ from tests.functional.conftest import FAST, WORLD
 
 
 def test_tune_proposes_settings_beside_a_locked_lake_and_is_gone_on_with(cli, base_lake):
-    arguments = ["tune", "--source", WORLD, "--run-date", "2020-02-01", *FAST, "--set", "judge.users_needed=20", "--trials"]
+    arguments = [
+        "tune",
+        "--source",
+        WORLD,
+        "--run-date",
+        "2020-02-01",
+        *FAST,
+        "--set",
+        "judge.users_needed=20",
+        "--trials",
+    ]
     before = {path: path.stat().st_mtime_ns for path in base_lake.rglob("*") if path.name != "_lock"}
     with store.locked(Lake(base_lake)):  # as a night would hold it
         first = json.loads(cli(*arguments, "2", "--json").stdout)
