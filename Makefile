@@ -7,14 +7,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
             $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check test-long test-tools lock format wheel-test clean
+.PHONY: demo test check test-long test-tools test-airflow test-pythons dist sbom lock format wheel-test clean
 
 demo: $(VENV)/.runs
 	$(BIN)/recbatch demo --lake $(LAKE) --data-dir $(DATA)
 
 test: check
 	PYTHONPATH=. $(BIN)/sqlfluff lint --processes 2 --disable-progress-bar sql
-	$(BIN)/pytest -n 2 --dist worksteal -m "not long and not tools" tests/integration tests/generative tests/functional
+	$(BIN)/pytest -n 2 --dist worksteal -m "not long and not tools and not airflow" tests/integration tests/generative tests/functional
 
 check: $(VENV)/.tests
 	$(BIN)/ruff check .
@@ -29,7 +29,37 @@ test-long: $(VENV)/.tests
 test-tools: $(VENV)/.tests
 	@command -v chromium >/dev/null || { echo "make test-tools needs a browser: apt-get install chromium"; exit 1; }
 	@command -v npm >/dev/null || { echo "make test-tools needs Node: apt-get install nodejs npm"; exit 1; }
+	@command -v cron >/dev/null || test -x /usr/sbin/cron || { echo "make test-tools needs cron: apt-get install cron"; exit 1; }
 	$(BIN)/pytest -m tools tests/functional
+
+# Airflow lives in an environment of its own, as it would in production: its pins and TensorFlow's do not meet.
+test-airflow: $(VENV)/.tests
+	test -x .venv-airflow/bin/airflow || { $(PYTHON) -m venv .venv-airflow && \
+	  .venv-airflow/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements-airflow.lock; }
+	$(BIN)/pytest -m airflow tests/functional
+
+# A sample night on every CPython of PYTHONS that is here, from the lock and the wheel; others are named and left out.
+PYTHONS ?= python3.12 python3.13
+test-pythons: dist
+	@ran=; for p in $(PYTHONS); do command -v $$p >/dev/null || { echo "$$p: not here, left out"; continue; }; \
+	  echo "$$p"; work=$$(mktemp -d) && $$p -m venv $$work/venv && \
+	  $$work/venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $$work/venv/bin/pip install -q --disable-pip-version-check --no-deps dist/recbatch-*.whl && \
+	  (cd $$work && venv/bin/recbatch nightly --source sample:users=200,titles=120,seed=3 --run-date 2020-02-01 --lake lake \
+	     --set train.epochs=30 2>log || { tail -n 5 log; exit 1; }) && \
+	  (cd $$work && venv/bin/recbatch status --lake lake && venv/bin/recbatch verify --lake lake) || exit 1; \
+	  rm -rf $$work; ran=yes; done; test -n "$$ran" || { echo "none of $(PYTHONS) is here"; exit 1; }
+
+# Byte for byte the same from the same commit: times come from it, names and modes from git.
+dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+dist: $(VENV)/.tests
+	rm -rf dist build
+	umask 022 && $(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	cd dist && sha256sum recbatch-*
+
+sbom: $(VENV)/.tests
+	mkdir -p dist
+	$(BIN)/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --of JSON -o dist/recbatch.cdx.json requirements.lock
 
 format: $(VENV)/.tests
 	$(BIN)/ruff check --fix .
@@ -42,7 +72,9 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links -q -c requirements.lock.new pyproject.toml --group dev \
 	  -o requirements-dev.lock.new
-	for f in requirements requirements-dev; do \
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links -q --group pyproject.toml:airflow -o requirements-airflow.lock.new
+	for f in requirements requirements-dev requirements-airflow; do \
 	  sed -E "s/ ; python_full_version < '3.14' and platform_machine == 'x86_64'( and platform_python_implementation != 'PyPy')? and sys_platform == 'linux'//; \
 	          s/ and python_full_version < '3.14' and platform_machine == 'x86_64' and sys_platform == 'linux'//; \
 	          s/ and platform_machine == 'x86_64' and sys_platform == 'linux'//" $$f.lock.new > $$f.lock && rm $$f.lock.new; done
@@ -59,4 +91,4 @@ $(VENV)/.tests: $(VENV)/.runs requirements-dev.lock
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-airflow build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

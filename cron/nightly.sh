@@ -23,7 +23,7 @@ stop() { # code, line
 }
 
 cd "$RECBATCH_HOME" 2>/dev/null || stop 66 "$RECBATCH_HOME: no such folder; set RECBATCH_HOME"
-{ : >>"$RECBATCH_LOG"; } 2>/dev/null || stop 77 "$RECBATCH_LOG: cannot be written; give this user access or set RECBATCH_LOG"
+{ true >>"$RECBATCH_LOG"; } 2>/dev/null || stop 77 "$RECBATCH_LOG: cannot be written; give this user access or set RECBATCH_LOG"
 if [ "$(wc -c <"$RECBATCH_LOG")" -gt "${RECBATCH_LOG_BYTES:-10000000}" ]; then
     mv -f "$RECBATCH_LOG" "$RECBATCH_LOG.1"
 fi
@@ -33,7 +33,7 @@ if [ -z "${MPLCONFIGDIR:-}" ] && { [ -z "${HOME:-}" ] || [ ! -w "$HOME" ]; }; th
 fi
 
 # The log is shared by overlapping starts, so the last line of this one is caught on its way there.
-work=$(mktemp -d) || stop 73 "no temporary folder; free space in ${TMPDIR:-/tmp}"
+work=$(mktemp -d 2>/dev/null) || stop 73 "no temporary folder; free space in ${TMPDIR:-/tmp}"
 trap 'rm -rf "$work"' EXIT
 mkfifo "$work/pipe"
 tee -a "$RECBATCH_LOG" <"$work/pipe" 2>/dev/null | tail -n 1 >"$work/line" &
