@@ -50,11 +50,15 @@ test-pythons: dist
 	  (cd $$work && venv/bin/recbatch status --lake lake && venv/bin/recbatch verify --lake lake) || exit 1; \
 	  rm -rf $$work; ran=yes; done; test -n "$$ran" || { echo "none of $(PYTHONS) is here"; exit 1; }
 
-# Byte for byte the same from the same commit: times come from it, names and modes from git.
+# Built twice from the last commit and compared byte for byte: times come from the commit, modes from git.
 dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 dist: $(VENV)/.tests
-	rm -rf dist build
-	umask 022 && $(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	rm -rf dist && mkdir dist
+	set -e; umask 022; work=$$(mktemp -d); trap 'rm -rf $$work' EXIT; for n in 1 2; do mkdir -p $$work/$$n; \
+	  git archive HEAD | tar -x -C $$work/$$n; \
+	  $(BIN)/python -m build --no-isolation --outdir $$work/dist-$$n $$work/$$n >/dev/null; \
+	  $(BIN)/python .ci/reproducible.py $$work/dist-$$n/*.tar.gz; done; \
+	  diff -r $$work/dist-1 $$work/dist-2 && cp $$work/dist-1/* dist/
 	cd dist && sha256sum recbatch-*
 
 sbom: $(VENV)/.tests
