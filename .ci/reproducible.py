@@ -1,4 +1,4 @@
-"""Writes an sdist anew so that equal content gives equal bytes: times from SOURCE_DATE_EPOCH, nobody's files, one order.
+"""Writes an sdist anew so that equal content gives equal bytes: SOURCE_DATE_EPOCH, nobody as owner, one order.
 
 setuptools puts the hour of the build into the archive; wheels need no such help.
 """

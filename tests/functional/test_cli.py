@@ -2,19 +2,39 @@
 
 import json
 import re
+import shlex
 import time
 
 import pytest
 
-COMMANDS = ["nightly", "demo", "data", "show", "sql", "runs", "status", "verify", "report", "config", "benchmark"]
+from jobs import cli as cli_module
 
 
-def test_help_lists_every_command_and_each_has_an_example(cli):
-    assert set(COMMANDS) <= set(re.findall(r"^  ([a-z-]+) ", cli("--help").stdout, re.MULTILINE))
-    for command in ("nightly", "demo", "show", "sql", "runs", "status", "verify", "report"):
-        assert re.search(rf"^  recbatch {command}", cli(command, "--help").stdout, re.MULTILINE), command
-    for group, command in (("data", "import"), ("config", "show"), ("config", "check"), ("benchmark", "tutorial")):
-        assert f"  recbatch {group} {command}" in cli(group, command, "--help").stdout
+def commands():
+    """Every command as its words, groups left out."""
+    found = []
+    for name in cli_module.cli.list_commands(None):
+        command = cli_module.cli.get_command(None, name)
+        found += [(name, inner) for inner in command.commands] if hasattr(command, "commands") else [(name,)]
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_has_an_example_in_its_help_that_parses(words):
+    command = cli_module.cli
+    for word in words:
+        command = command.get_command(None, word)
+    examples = re.findall(rf"^    recbatch {' '.join(words)}\b.*$", command.help, re.MULTILINE)
+    assert examples
+    for example in examples:
+        arguments = shlex.split(re.split(r" [|>] ", example)[0])[1 + len(words) :]
+        command.make_context(words[-1], arguments, resilient_parsing=False)
+
+
+def test_the_shell_completes_commands(cli):
+    asked = {"_RECBATCH_COMPLETE": "bash_complete", "COMP_WORDS": "recbatch stat", "COMP_CWORD": "1"}
+    assert cli(env=asked).stdout.split() == ["plain,status"]
+    assert "complete" in cli(env={"_RECBATCH_COMPLETE": "bash_source"}).stdout
 
 
 @pytest.mark.parametrize(
