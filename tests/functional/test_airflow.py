@@ -92,10 +92,10 @@ DONE = dict.fromkeys(("check_input", "night", "evaluate", "notify"), "success")
 
 
 def test_the_dag_imports(airflow):
-    code, said = airflow("dags", "list-import-errors", "--output", "json")
+    code, said = airflow("dags", "list-import-errors", "--local", "--output", "json")
     assert code == 0
     assert "recbatch_nightly.py" not in said
-    assert "recbatch_nightly" in airflow("dags", "list", "--output", "plain")[1]
+    assert "recbatch_nightly" in airflow("dags", "list", "--local", "--output", "plain")[1]
 
 
 def test_a_date_a_manual_run_a_date_that_is_done_and_an_earlier_date(airflow):
