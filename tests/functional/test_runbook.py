@@ -86,7 +86,14 @@ def a_wrong_setting(cli):
 
 
 def stopped(cli, number):
-    job = cli.start(*NIGHT, "--train", "always", "--set", "train.epochs=5000")
+    # A shell's background jobs ignore SIGINT and hand that on; a terminal's do not.
+    attentive = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    job = subprocess.Popen(
+        [sys.executable, "-c", attentive, *cli.command(*NIGHT, "--train", "always")],
+        env=cli.environment(), cwd=cli.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     for line in job.stderr:
         if '"stage": "read"' in line:
             break
