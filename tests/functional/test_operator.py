@@ -103,6 +103,7 @@ def test_init_writes_files_that_are_what_they_say(cli, tmp_path):
     }.items():
         assert f"\n{key}={place}\n" in crontab
     ast.parse((home / "cron/airflow/recbatch_nightly.py").read_text())
+    assert "name: recbatch" in (home / "dbt/models/sources.yml").read_text()
     assert f"{home / 'recbatch.toml'} is there already" in cli("init", home, code=73).stderr
     cli("init", home, "--force")
     environment = {
