@@ -94,7 +94,9 @@ def test_init_writes_files_that_are_what_they_say(cli, tmp_path):
     for name, field in config.Config.model_fields.items():
         settings = getattr(field.annotation, "model_fields", None)
         for key, inner in (settings or {name: field}).items():
-            assert re.search(rf"^(# )?{key} =.*  # {re.escape(inner.description)}$", text, re.MULTILINE), key
+            assert re.search(
+                rf"^(# )?{key} =.*  # {re.escape(' '.join(inner.description.split()))}$", text, re.MULTILINE
+            ), key
     crontab = (home / "cron/recbatch.crontab").read_text()
     for key, place in {
         "RECBATCH_HOME": home,
