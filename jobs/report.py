@@ -1,27 +1,42 @@
-"""`recbatch report`: where the report of a run lies."""
+"""`recbatch report`: where the report of a run lies, and how the kept runs developed."""
 
 from __future__ import annotations
 
 import click
+import pyarrow as pa
 
 from recbatch import store, views
-from recbatch.errors import InputMissing
+from recbatch.contracts import Json
+from recbatch.errors import InputMissing, UsageError
 from recbatch.store import Lake
 
+from ._lake import manifest_of
 from ._options import json_option, lake_option, print_json
+from ._tables import print_table
 
 
 @click.command()
 @click.argument("run", required=False)
+@click.option("--history", is_flag=True, help="The trend over all kept runs instead.")
 @lake_option
 @json_option
-def report(run: str | None, lake: Lake, as_json: bool) -> None:
+def report(run: str | None, history: bool, lake: Lake, as_json: bool) -> None:
     """Print the path of a run's report.html: the live run's, or that of a published or blocked RUN.
+
+    --history prints a line per live run: what the judged model and popularity reached, what `evaluate` found
+    afterwards (the longest horizon over), how many titles of the lists stayed, recall of the index, seconds.
 
     \b
     recbatch report --lake lake
     recbatch report 1998-04-23.1 --lake lake
+    recbatch report --history --json
     """
+    if history:
+        if run is not None:
+            raise UsageError("--history is about all kept runs; leave RUN out")
+        rows = trend(lake)
+        print_json(rows) if as_json else print_table(pa.Table.from_pylist(rows))
+        return
     if run is None:
         lake.require()
         run = views.live_runs(lake)[-1]
@@ -37,3 +52,54 @@ def report(run: str | None, lake: Lake, as_json: bool) -> None:
         print_json({"run_id": name, "report": str(found[0])})
     else:
         click.echo(found[0])
+
+
+def trend(lake: Lake) -> list[Json]:
+    """One row per live run, oldest first.
+
+    Returns:
+        `metric` names the gate's figure, `model`, `parent` and `popular` are its values on the judged days, `realised`
+        that of the lists on the `days` after the run, `overlap` and `rbo` compare the lists with the run before; none
+        where there is nothing to say.
+    """
+    lake.require()
+    rows: list[Json] = []
+    with views.connect(lake) as con:
+        for run_id in views.live_runs(lake):
+            head = manifest_of(lake, run_id)
+            metric, k = head["config"]["judge"]["metric"], head["config"]["judge"]["metric_k"]
+            values = {m["source"]: m["value"] for m in head["metrics"] if (m["metric"], m["k"]) == (metric, k)}
+            later = views.query(con, _REALISED, [run_id, metric, k]).to_pylist()
+            before = rows[-1]["run_id"] if rows else None
+            [kept] = (
+                views.query(con, _KEPT, [before, run_id]).to_pylist() if before else [{"overlap": None, "rbo": None}]
+            )
+            rows.append(
+                {
+                    "run_id": run_id,
+                    "status": head["status"],
+                    "users": head["users"],
+                    "metric": f"{metric}@{k}",
+                    **{source: values.get(source) for source in ("model", "parent", "popular")},
+                    **(later[0] if later else {"realised": None, "days": None}),
+                    **kept,
+                    "index_recall": (head.get("certificate") or {}).get("recall"),
+                    "seconds": round(sum(head["seconds"].values()), 1),
+                }
+            )
+    return rows
+
+
+_REALISED = """
+select value as realised, horizon_days as days
+from realised_metrics
+where run_id = ? and metric = ? and k = ? and segment = 'all' and source = 'all'
+order by horizon_days desc
+limit 1
+"""
+_KEPT = """
+select
+    avg(overlap) filter (rows_before > 0 and rows_after > 0) as overlap,
+    avg(rbo) filter (rows_before > 0 and rows_after > 0) as rbo
+from diff_runs($1, $2)
+"""

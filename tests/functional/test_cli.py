@@ -149,3 +149,22 @@ def test_commands_that_only_read_never_load_tensorflow(published, arguments):
     assert "click" in modules
     assert not modules & {"tensorflow", "scann", "tensorflow_recommenders", "tensorflow_datasets", "matplotlib"}
     assert time.monotonic() - began < 10
+
+
+def test_report_history_has_a_line_per_live_run(published):
+    rows = json.loads(published("report", "--history", "--json").stdout)
+    assert [row["run_id"] for row in rows] == ["2020-02-01.1", "2020-02-06.1"]
+    [judged] = published.rows(
+        "select value from metrics where metric = 'ndcg' and k = 10 and segment = 'all' and source = 'model'"
+    )
+    assert (rows[1]["metric"], rows[1]["model"]) == ("ndcg@10", judged["value"])
+    [kept] = published.rows(
+        "select avg(overlap) as overlap, avg(rbo) as rbo from run_diff where rows_before > 0 and rows_after > 0"
+    )
+    assert (rows[0]["overlap"], rows[1]["overlap"], rows[1]["rbo"]) == (
+        None,
+        pytest.approx(kept["overlap"]),
+        pytest.approx(kept["rbo"]),
+    )
+    assert "2020-02-06.1" in published("report", "--history").stdout
+    assert "leave RUN out" in published("report", "2020-02-06.1", "--history", code=2).stderr

@@ -32,7 +32,7 @@ def test_the_python_of_the_readme_runs(published, monkeypatch):
         names = {}
         exec(block.replace('"196"', f'"{user}"'), names)
         rows = names["rows"]
-        assert (rows.num_rows if hasattr(rows, "num_rows") else len(rows)) > 50
+        assert (rows.num_rows if hasattr(rows, "num_rows") else len(rows)) > 50, block
 
 
 def test_every_command_named_exists(cli):

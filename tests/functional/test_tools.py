@@ -1,8 +1,13 @@
 """What needs more than pip: run by `make test-tools`."""
 
+import json
+import re
 import subprocess
+import sys
 
 import pytest
+
+from .test_readme import blocks
 
 pytestmark = pytest.mark.tools
 
@@ -19,3 +24,43 @@ def test_the_report_opens_in_a_browser_without_a_network_or_a_script_error(publi
     assert "Run 2020-02-06.1" in done.stdout
     assert done.stdout.count("<img") >= 4
     assert "CONSOLE" not in done.stderr
+
+
+def test_the_snippet_for_node_answers_like_duckdb(published, tmp_path):
+    user = published.rows("select min(user_id) as user_id from users where status = 'hot'")[0]["user_id"]
+    [snippet] = blocks("js")
+    (tmp_path / "lake").symlink_to(published.lake)
+    (tmp_path / "snippet.mjs").write_text(snippet.replace("'196'", f"'{user}'"))
+    subprocess.run(["npm", "install", "--silent", "@duckdb/node-api"], cwd=tmp_path, check=True, timeout=300)
+    told = subprocess.run(["node", "snippet.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    rows = json.loads(told.stdout)
+    expected = published.rows(f"from recs_for('{user}')")
+    assert [(row["rank"], row["item_id"]) for row in rows] == [(row["rank"], row["item_id"]) for row in expected]
+
+
+def test_dbt_takes_the_sources_and_knows_how_fresh_they_are(published, tmp_path):
+    published("init", tmp_path / "home")
+    home = tmp_path / "home" / "dbt"
+    catalog = json.dumps(str(published.lake / "catalog.duckdb"))
+    (home / "dbt_project.yml").write_text("name: trial\nversion: '1'\nprofile: trial\n")
+    (home / "profiles.yml").write_text(
+        "trial:\n  target: dev\n  outputs:\n    dev:\n      type: duckdb\n      path: ':memory:'\n"
+        f"      attach: [{{path: {catalog}, alias: recbatch, read_only: true}}]\n"
+    )
+    (home / "models" / "hits.sql").write_text(
+        "select item_id, count(*) as users from {{ source('recbatch', 'recommendations') }} group by item_id"
+    )
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=120)
+    pip = [tmp_path / "venv" / "bin" / "pip", "install", "-q", "dbt-core~=1.10.0", "dbt-duckdb~=1.9.0"]
+    subprocess.run(pip, check=True, timeout=600)
+    for words in (["source", "freshness"], ["build"]):
+        done = subprocess.run(
+            [tmp_path / "venv" / "bin" / "dbt", *words],
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        assert re.search(r"PASS.*recbatch.runs|PASS=\d+ WARN=0 ERROR=0", done.stdout), done.stdout

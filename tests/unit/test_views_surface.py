@@ -244,3 +244,21 @@ def _as_float32(spec: schemas.Table, rows: list[tuple[object, ...]]) -> Iterator
 def _names_and_types(spec: schemas.Table) -> tuple[list[str], list[pa.DataType]]:
     schema = schemas.arrow(spec)
     return schema.names, schema.types
+
+
+def test_history_reads_the_files_of_the_dates_asked_for_and_no_other(con: duckdb.DuckDBPyConnection) -> None:
+    def scans(condition: str) -> int:
+        [(_, plan)] = con.execute(f"explain select user_id, title from recommendations_history{condition}").fetchall()
+        return str(plan).upper().count("FUNCTION: READ_PARQUET")
+
+    assert scans("") == 2
+    assert scans(" where run_date = '2026-03-01'") == 1
+    assert scans(" where run_date > date '2026-03-01' and rank = 1") == 1
+    assert scans(" where run_date < '2026-01-01'") == 0
+
+
+def test_recs_for_takes_a_column_of_another_table(con: duckdb.DuckDBPyConnection) -> None:
+    users = "(values ('a'), ('nobody'), ('d')) as u (id)"
+    found = con.execute(f"select r.* from {users}, recs_for(u.id) as r order by r.user_id, r.rank").fetchall()
+    apart = [con.execute("from recs_for($1)", [user]).fetchall() for user in ("a", "d", "nobody")]
+    assert found == [row for rows in apart for row in rows]
