@@ -21,6 +21,7 @@ from ._plan import plan as make_plan
 from ._run import Night, Verdict
 from ._say import Say, now
 from ._watch import watch_options, watched
+from .report import past_nights
 
 
 def night(
@@ -85,7 +86,7 @@ def night(
     say.stage("report")
     head = _run.finished(head, verdict, outcome, rows, say)
     with views.over(folder, head) as con:
-        report.write(folder, con, head)
+        report.write(folder, con, head, past_nights(lake, live, run_id))
     if not verdict.blocked:
         lookup.write(folder, config.score.k)
     store.seal(folder, head)

@@ -34,7 +34,8 @@ def report(run: str | None, history: bool, lake: Lake, as_json: bool) -> None:
     if history:
         if run is not None:
             raise UsageError("--history is about all kept runs; leave RUN out")
-        rows = trend(lake)
+        lake.require()
+        rows = trend(lake, views.live_runs(lake))
         print_json(rows) if as_json else print_table(pa.Table.from_pylist(rows))
         return
     if run is None:
@@ -54,23 +55,37 @@ def report(run: str | None, history: bool, lake: Lake, as_json: bool) -> None:
         click.echo(found[0])
 
 
-def trend(lake: Lake) -> list[Json]:
-    """One row per live run, oldest first.
+PAST_NIGHTS = 14
+"""Runs before that a night's report tells of: two weeks."""
+
+
+def past_nights(lake: Lake, live: list[str], run_id: str) -> list[Json]:
+    """What a run's report says of the newest live runs before it; lists are not compared, which would read them all."""
+    before = [other for other in live if store.run_key(other) < store.run_key(run_id)]
+    return trend(lake, before[-PAST_NIGHTS:], with_overlap=False) if before else []
+
+
+def trend(lake: Lake, runs: list[str], *, with_overlap: bool = True) -> list[Json]:
+    """One row per live run, in the order given.
+
+    Args:
+        lake: something is published in it.
+        runs: live runs.
+        with_overlap: whether each run's lists are compared with those of the run before.
 
     Returns:
         `metric` names the gate's figure, `model`, `parent` and `popular` are its values on the judged days, `realised`
         that of the lists on the `days` after the run, `overlap` and `rbo` compare the lists with the run before; none
         where there is nothing to say.
     """
-    lake.require()
     rows: list[Json] = []
     with views.connect(lake) as con:
-        for run_id in views.live_runs(lake):
+        for run_id in runs:
             head = manifest_of(lake, run_id)
             metric, k = head["config"]["judge"]["metric"], head["config"]["judge"]["metric_k"]
             values = {m["source"]: m["value"] for m in head["metrics"] if (m["metric"], m["k"]) == (metric, k)}
             later = views.query(con, _REALISED, [run_id, metric, k]).to_pylist()
-            before = rows[-1]["run_id"] if rows else None
+            before = rows[-1]["run_id"] if rows and with_overlap else None
             [kept] = (
                 views.query(con, _KEPT, [before, run_id]).to_pylist() if before else [{"overlap": None, "rbo": None}]
             )

@@ -6,6 +6,7 @@ equal input gives equal bytes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from recbatch.report import _facts, _format, _plots, _quality
 FILE_NAME = "report.html"
 
 
-def write(folder: Path, con: duckdb.DuckDBPyConnection, head: Json) -> Path:
+def write(folder: Path, con: duckdb.DuckDBPyConnection, head: Json, past: Sequence[Json] = ()) -> Path:
     """Writes `report.html` about a run.
 
     Args:
@@ -27,6 +28,7 @@ def write(folder: Path, con: duckdb.DuckDBPyConnection, head: Json) -> Path:
         con: holds the readers' views of this one run: recommendations, popular, users, items, metrics, audits and
             quarantine.
         head: of the manifest; every key may be missing.
+        past: earlier runs, oldest first: run_id, status, metric, model, popular, realised, days.
 
     Returns:
         The file's path.
@@ -36,13 +38,15 @@ def write(folder: Path, con: duckdb.DuckDBPyConnection, head: Json) -> Path:
         OSError: the file system refuses.
     """
     path = folder / FILE_NAME
-    store.write_bytes(path, render(con, head).encode())
+    store.write_bytes(path, render(con, head, past).encode())
     return path
 
 
-def render(con: duckdb.DuckDBPyConnection, head: Json) -> str:
+def render(con: duckdb.DuckDBPyConnection, head: Json, past: Sequence[Json] = ()) -> str:
     """The page's HTML; arguments as in `write`."""
-    facts = _facts.gather(con)
+    judge = (head.get("config") or {}).get("judge") or {}
+    metric, k = judge.get("metric", "ndcg"), judge.get("metric_k", 10)
+    facts = _facts.gather(con, metric, k)
     quality = _quality.choose(facts.metrics, head)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -52,6 +56,8 @@ def render(con: duckdb.DuckDBPyConnection, head: Json) -> str:
     return environment.from_string(source).render(
         head=head,
         facts=facts,
+        past=past,
+        gate=f"{metric}@{k}",
         quality=quality,
         names=_quality.NAMES,
         headline=_quality.headline(quality, head, facts.audits),

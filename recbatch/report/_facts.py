@@ -146,6 +146,16 @@ select rank, title, score from popular where segment = 'all' and rank <= {SAMPLE
 """
 
 
+# Segments of a handful of users say nothing; a feature with hundreds of values would fill the page.
+_SEGMENTS = """
+select segment, value, ci_low, ci_high, users
+from segment_metrics({k})
+where metric = ? and users >= 5
+order by users desc, segment
+limit 40
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that the report takes from the run's tables; each list is the answer to the query of its name."""
@@ -166,13 +176,17 @@ class Facts:
     samples: Rows
     """Users, with the first `rows` of their lists."""
     popular: Rows
+    segments: Rows
+    """The judged model by activity, tenure, status, feature, genre and source: the largest segments."""
 
 
-def gather(con: duckdb.DuckDBPyConnection) -> Facts:
+def gather(con: duckdb.DuckDBPyConnection, metric: str, k: int) -> Facts:
     """Asks the run's views everything.
 
     Args:
         con: holds the views; two temporary tables come and go in it.
+        metric: of the gate, for the segments.
+        k: its cut-off.
 
     Raises:
         duckdb.Error: a view or a file behind it is missing.
@@ -191,6 +205,7 @@ def gather(con: duckdb.DuckDBPyConnection) -> Facts:
             quarantine=_with_rows(_rows(con, _QUARANTINE), _rows(con, _QUARANTINE_FIRST), "reason"),
             samples=_samples(con),
             popular=_rows(con, _POPULAR),
+            segments=_rows(con, _SEGMENTS.format(k=int(k)), (metric,)),
         )
 
 

@@ -167,4 +167,6 @@ def test_report_history_has_a_line_per_live_run(published):
         pytest.approx(kept["rbo"]),
     )
     assert "2020-02-06.1" in published("report", "--history").stdout
+    page = (published.lake / "runs" / "2020-02-06.1" / "report.html").read_text()
+    assert page.index("By segment") < page.index('id="past"') < page.index("2020-02-01.1</th>")
     assert "leave RUN out" in published("report", "2020-02-06.1", "--history", code=2).stderr

@@ -90,6 +90,10 @@ def tables() -> dict[str, list[tuple[Any, ...]]]:
 
 def connection(**changes: list[tuple[Any, ...]]) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
+    con.execute(
+        "create macro segment_metrics(k) as table select 'genre=<Noir>' as segment, 'ndcg' as metric, 0.25::double as value,"
+        " 0.2::double as ci_low, 0.3::double as ci_high, 12 as users"
+    )
     for name, rows in (tables() | changes).items():
         schema = schemas.arrow(next(table for table in schemas.RUN_TABLES if table.name == name))
         columns = list(zip(*rows, strict=True)) or [()] * len(schema)
@@ -382,3 +386,15 @@ def test_a_missing_table_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(duckdb.CatalogException, match="audits"):
         report.write(tmp_path, con, HEAD)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_segments_and_past_nights_are_told_and_their_absence_too() -> None:
+    past = [
+        {"run_id": "2024-02-27.1", "status": "published", "metric": "ndcg@10", "model": 0.4321, "popular": 0.1234}
+        | {"realised": realised, "days": days}
+        for realised, days in ((0.2222, 7), (None, None))
+    ]
+    told = _Reader(report.render(connection(), HEAD, past)).text
+    assert "genre=<Noir> 12 0.2500 0.200…0.300" in told
+    assert "2024-02-27.1 published ndcg@10 0.4321 0.1234 0.2222 7" in told
+    assert "No earlier run is kept." in _Reader(report.render(connection(), HEAD)).text
