@@ -26,6 +26,30 @@ def test_the_report_opens_in_a_browser_without_a_network_or_a_script_error(publi
     assert "CONSOLE" not in done.stderr
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_never_scrolls_sideways_and_every_picture_says_what_it_shows(published, tmp_path, width):
+    report = published.lake / "runs" / "2020-02-06.1" / "report.html"
+    (tmp_path / "frame.html").write_text(
+        f"""<iframe id="f" width="{width}" height="800" style="border:0" src="{report.as_uri()}"></iframe><p id="said"></p>
+        <script>document.getElementById("f").onload = (event) => {{
+            const page = event.target.contentDocument;
+            const silent = [...page.images].filter((image) => !image.alt).length;
+            document.getElementById("said").textContent =
+                `width ${{page.documentElement.scrollWidth}} images ${{page.images.length}} silent ${{silent}}`;
+        }};</script>"""
+    )
+    command = [
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--allow-file-access-from-files",
+        "--disable-web-security", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900",
+        "--virtual-time-budget=3000", "--dump-dom", (tmp_path / "frame.html").as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    scrolled, images, silent = map(int, re.search(r"width (\d+) images (\d+) silent (\d+)", done.stdout).groups())
+    assert scrolled <= width
+    assert images >= 4
+    assert silent == 0
+
+
 def test_the_snippet_for_node_answers_like_duckdb(published, tmp_path):
     user = published.rows("select min(user_id) as user_id from users where status = 'hot'")[0]["user_id"]
     [snippet] = blocks("js")
@@ -42,7 +66,7 @@ def test_dbt_takes_the_sources_and_knows_how_fresh_they_are(published, tmp_path)
     published("init", tmp_path / "home")
     home = tmp_path / "home" / "dbt"
     catalog = json.dumps(str(published.lake / "catalog.duckdb"))
-    (home / "dbt_project.yml").write_text("name: trial\nversion: '1'\nprofile: trial\n")
+    (home / "dbt_project.yml").write_text("name: trial\nversion: '1.0.0'\nprofile: trial\n")
     (home / "profiles.yml").write_text(
         "trial:\n  target: dev\n  outputs:\n    dev:\n      type: duckdb\n      path: ':memory:'\n"
         f"      attach: [{{path: {catalog}, alias: recbatch, read_only: true}}]\n"
