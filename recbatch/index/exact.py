@@ -1,18 +1,28 @@
-"""Exact search: a blocked matrix product with the selection fused behind it. The oracle of every test."""
+"""Exact search: a blocked matrix product with the selection fused behind it. The oracle of every test.
+
+Two selections give the same bits: NumPy's, and a compiled one (`_compiled`) that takes over once enough work has been
+done to pay for compiling it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from recbatch.contracts import Exclusions, Float32s, Index, Int32s, Int64s
-from recbatch.index._finalists import rounding_bound, subset, top_k
+from recbatch.index import _compiled, _threads
+from recbatch.index._finalists import longest, rounding_bound, top_k, unpack
+from recbatch.index._loops import CHUNK
 
 _GROUP = 16
-"""Scores per group: the maximum of a group costs one pass, and only the k best groups are looked into."""
-_BLOCK_CELLS = 16_000_000
-"""Scores held at once: 64 MB."""
+"""NumPy's selection: the maximum of a group costs one pass, and only the k best groups are looked into."""
+_BLOCK_CELLS = 8_000_000
+"""Scores held at once by each worker: 32 MB."""
+_BLOCK_WIDTH = 32_768
+"""Candidates per product in the compiled selection: with _BLOCK_CELLS, 244 queries, where the product is fastest."""
+_MOST_ROWS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,12 @@ class ExactIndex:
     candidates: Float32s
     engine: str = "exact"
     is_exact: bool = True
+    compiled: bool | None = None
+    """Which selection to use; none: whichever has paid for itself."""
+    _longest: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_longest", longest(self.candidates))
 
     @property
     def num_items(self) -> int:
@@ -29,28 +45,69 @@ class ExactIndex:
         return len(self.candidates)
 
     def search(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
-        """The k best candidates that are not excluded; see `contracts.Index.search`."""
-        step = max(1, _BLOCK_CELLS // max(1, self.num_items))
-        if len(queries) <= step:
-            return self._search_block(queries, k, exclude)
-        starts = range(0, len(queries), step)
-        blocks = [
-            self._search_block(
-                queries[start : start + step], k, subset(exclude, np.arange(start, min(start + step, len(queries))))
-            )
-            for start in starts
-        ]
-        return np.concatenate([block[0] for block in blocks]), np.concatenate([block[1] for block in blocks])
+        """The k best candidates that are not excluded, on all cores; see `contracts.Index.search`."""
+        positions = np.empty((len(queries), k), dtype=np.int32)
+        scores = np.empty((len(queries), k), dtype=np.float32)
+        compiled = self.compiled
+        if compiled is None:
+            compiled = _compiled.is_due(2.0 * len(queries) * self.candidates.size)
+        one = self._compiled_block if compiled else self._numpy_block
+        step = self.rows_per_block(compiled=compiled)
 
-    def _search_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
+        def block(start: int) -> None:
+            rows = slice(start, start + step)
+            positions[rows], scores[rows] = one(queries[rows], k, _slice(exclude, rows))
+
+        _threads.run([partial(block, start) for start in range(0, len(queries), step)])
+        return positions, scores
+
+    def slack(self, queries: Float32s) -> Float32s:
+        """How far a score may lie below the k-th best and still be among the k best in another order: shape (B,)."""
+        return 2 * rounding_bound(queries, self._longest)
+
+    def rows_per_block(self, *, compiled: bool = True) -> int:
+        """Queries per matrix product."""
+        width = min(self.num_items, _BLOCK_WIDTH) if compiled else self.num_items
+        return int(np.clip(_BLOCK_CELLS // max(1, width), 1, _MOST_ROWS))
+
+    def _compiled_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
+        slack = self.slack(queries)
+        survivors = _compiled.Survivors.none(exclude.offsets[:-1], k)
+        for first in range(0, self.num_items, _BLOCK_WIDTH):
+            part = self.candidates[first : first + _BLOCK_WIDTH]
+            width = -(-len(part) // CHUNK) * CHUNK
+            scores = _threads.scratch(len(queries), width)
+            np.matmul(queries, part.T, out=scores[:, : len(part)])
+            scores[:, len(part) :] = -np.inf
+            _compiled.select(
+                scores,
+                first,
+                k,
+                queries=queries,
+                candidates=self.candidates,
+                ends=exclude.offsets[1:],
+                excluded=exclude.items,
+                slack=slack,
+                into=survivors,
+            )
+        return unpack(_compiled.keys_of(queries, self.candidates, survivors), k)
+
+    def _numpy_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
         groups = -(-self.num_items // _GROUP)
-        scores = np.full((len(queries), groups * _GROUP), -np.inf, dtype=np.float32)
+        scores = _threads.scratch(len(queries), groups * _GROUP)
         np.matmul(queries, self.candidates.T, out=scores[:, : self.num_items])
+        scores[:, self.num_items :] = -np.inf
         excluded_rows = np.repeat(np.arange(len(queries)), np.diff(exclude.offsets))
         scores[excluded_rows, exclude.items] = -np.inf
-        rows, columns = _finalists(scores, k, rounding_bound(queries, self.candidates))
+        rows, columns = _finalists(scores, k, self.slack(queries))
         positions, best, _ = top_k(queries, self.candidates, rows, columns, k)
         return positions, best
+
+
+def _slice(exclude: Exclusions, rows: slice) -> Exclusions:
+    """The exclusions of consecutive queries."""
+    offsets = exclude.offsets[rows.start : rows.stop + 1]
+    return Exclusions(offsets - offsets[0], exclude.items[offsets[0] : offsets[-1]])
 
 
 def _finalists(scores: Float32s, k: int, slack: Float32s) -> tuple[Int64s, Int32s]:

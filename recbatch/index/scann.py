@@ -13,7 +13,7 @@ import numpy as np
 
 from recbatch import _tensorflow
 from recbatch.contracts import NO_ITEM, Exclusions, Float32s, Index, Int32s, Int64s
-from recbatch.index._finalists import is_excluded, rounding_bound, subset, top_k
+from recbatch.index._finalists import is_excluded, subset, top_k
 from recbatch.index.exact import ExactIndex
 
 _MARGIN = 16
@@ -31,6 +31,7 @@ class ScannIndex:
     """A ScaNN searcher with its exact twin. See `contracts.Index`."""
 
     candidates: Float32s
+    twin: ExactIndex
     searcher: Any
     engine: str
     num_leaves: int
@@ -59,7 +60,7 @@ class ScannIndex:
             builder = builder.score_brute_force()
         else:
             builder = builder.score_ah(_HASH_DIMENSIONS, anisotropic_quantization_threshold=_ANISOTROPY).reorder(100)
-        return cls(candidates, builder.build(), engine, leaves)
+        return cls(candidates, ExactIndex(candidates), builder.build(), engine, leaves)
 
     @property
     def num_items(self) -> int:
@@ -97,12 +98,11 @@ class ScannIndex:
         doubtful = finalists < np.minimum(k, left)
         if self.is_exact and wanted < self.num_items:
             # The worst fetched score must lie clearly below the worst kept one, or an equal one may be missing.
-            slack = rounding_bound(queries, self.candidates)
+            slack = self.twin.slack(queries)
             doubtful |= np.nan_to_num(fetched, nan=np.inf).min(axis=1) >= scores[:, -1] - slack
         redo = np.flatnonzero(doubtful)
         if len(redo):
-            twin = ExactIndex(self.candidates)
-            positions[redo], scores[redo] = twin.search(queries[redo], k, subset(exclude, redo))
+            positions[redo], scores[redo] = self.twin.search(queries[redo], k, subset(exclude, redo))
         return positions, scores
 
     def _fetch(self, queries: Float32s, wanted: int) -> tuple[Int64s, Float32s]:

@@ -5,7 +5,8 @@ import pytest
 
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
-from recbatch.index import ExactIndex, certify, engine_for, sample_users
+from recbatch.index import ExactIndex, _compiled, _threads, certify, engine_for, exact, sample_users
+from recbatch.index._finalists import exact_scores
 
 
 def random_exclusions(generator, queries, items, most):
@@ -20,7 +21,7 @@ def by_sorting_everything(queries, candidates, k, exclude):
     """The definition, one user at a time: every score, excluded ones out, sorted by score then position."""
     expected = np.full((len(queries), k), NO_ITEM)
     for row, query in enumerate(queries):
-        scores = np.einsum("ij,ij->i", np.broadcast_to(query, candidates.shape), candidates)
+        scores = exact_scores(query[None], candidates, np.zeros(len(candidates), np.int64), np.arange(len(candidates)))
         allowed = np.setdiff1d(
             np.arange(len(candidates)), exclude.items[exclude.offsets[row] : exclude.offsets[row + 1]]
         )
@@ -40,6 +41,56 @@ def test_exact_search_equals_sorting_everything(items, k):
     np.testing.assert_array_equal(found, by_sorting_everything(queries, candidates, k, exclude))
     assert (np.isneginf(scores) == (found == NO_ITEM)).all()
     assert (scores[:, :-1] >= scores[:, 1:]).all()
+
+
+def twins_agree(queries, candidates, k, exclude):
+    compiled = ExactIndex(candidates, compiled=True).search(queries, k, exclude)
+    plain = ExactIndex(candidates, compiled=False).search(queries, k, exclude)
+    np.testing.assert_array_equal(compiled[0], plain[0])
+    np.testing.assert_array_equal(compiled[1].view(np.int32), plain[1].view(np.int32))
+
+
+@pytest.mark.parametrize("items", [1, 63, 65, 700, 5000])
+@pytest.mark.parametrize("k", [1, 100])
+@pytest.mark.parametrize("dim", [3, 16, 65])
+@pytest.mark.parametrize("width", [128, 32_768])
+def test_the_compiled_selection_equals_numpys_in_every_bit(items, k, dim, width, monkeypatch):
+    monkeypatch.setattr(exact, "_BLOCK_WIDTH", width)
+    monkeypatch.setattr(exact, "_BLOCK_CELLS", 40_000)
+    generator = np.random.default_rng(items + k + dim)
+    candidates = generator.normal(size=(items, dim)).astype(np.float32)
+    queries = generator.normal(size=(60, dim)).astype(np.float32)
+    twins_agree(queries, candidates, k, random_exclusions(generator, 60, items, items))
+
+
+@pytest.mark.parametrize("k", [5, 100, 900])
+def test_the_twins_agree_where_nothing_tells_scores_apart(k):
+    generator = np.random.default_rng(0)
+    candidates = generator.normal(size=(3000, 20)).astype(np.float32)
+    candidates[200:2500] = candidates[0]
+    queries = np.concatenate([generator.normal(size=(30, 20)), candidates[:3], np.zeros((2, 20))]).astype(np.float32)
+    twins_agree(queries, candidates, k, random_exclusions(generator, 35, 3000, 2999))
+
+
+def test_scores_have_the_same_bits_compiled_and_not():
+    generator = np.random.default_rng(0)
+    for dim in (1, 7, 16, 33, 193):
+        queries, candidates = (generator.normal(size=(50, dim)).astype(np.float32) for _ in range(2))
+        rows, columns = np.arange(50), np.arange(50, dtype=np.int32)[::-1].copy()
+        np.testing.assert_array_equal(
+            _compiled.scores_of(queries, candidates, rows, columns), exact_scores(queries, candidates, rows, columns)
+        )
+
+
+def test_a_search_leaves_the_threads_of_the_matrix_product_as_they_were():
+    def threads():
+        return [library["num_threads"] for library in _threads._controller().info() if library["user_api"] == "blas"]
+
+    before = threads()
+    during: list[list[int]] = []
+    _threads.run([lambda: during.append(threads())] * 2)
+    assert threads() == before
+    assert _threads.workers() == 1 or all(set(counts) == {1} for counts in during)
 
 
 def test_ties_are_broken_by_position():

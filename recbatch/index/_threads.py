@@ -1,0 +1,75 @@
+"""One worker per core, each with a single-threaded matrix product of its own and scratch memory that it keeps."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+
+from recbatch.contracts import Float32s
+
+_lock = threading.Lock()
+_scratch = threading.local()
+_inside: list[Any] = []
+
+
+def workers() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def run(tasks: list[Callable[[], None]]) -> None:
+    """Runs tasks on all cores; the matrix product is single-threaded meanwhile, in this process as a whole.
+
+    Raises:
+        Exception: whatever a task raised, the first in order.
+    """
+    if len(tasks) < 2 or workers() < 2:
+        for task in tasks:
+            task()
+        return
+    with _single_threaded_products():
+        for future in [_pool().submit(task) for task in tasks]:
+            future.result()
+
+
+def scratch(rows: int, columns: int) -> Float32s:
+    """Uninitialised memory of this thread, shape (rows, columns): valid until its next call, kept between calls."""
+    cells = rows * columns
+    held: Float32s | None = getattr(_scratch, "held", None)
+    if held is None or len(held) < cells:
+        held = _scratch.held = np.empty(cells, dtype=np.float32)
+    return held[:cells].reshape(rows, columns)
+
+
+@contextmanager
+def _single_threaded_products() -> Iterator[None]:
+    """Holds as long as anybody is inside: the last one to leave restores what the first one found."""
+    with _lock:
+        _inside.append(_controller().limit(limits=1, user_api="blas") if not _inside else None)
+    try:
+        yield
+    finally:
+        with _lock:
+            if len(_inside) == 1:
+                _inside[0].restore_original_limits()
+                _inside.clear()
+            else:
+                _inside.pop()
+
+
+@functools.cache
+def _controller() -> Any:
+    return threadpoolctl.ThreadpoolController()
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers(), thread_name_prefix="search")
