@@ -54,7 +54,7 @@ def generate(lake: Lake, users: int, config: Config, *, seed: int = 7) -> Datase
     Returns:
         The users and titles.
     """
-    data, random_ = _world(users, seed), np.random.default_rng(seed)
+    data, random_ = world(users, seed), np.random.default_rng(seed)
     run_id = publish.next_run_id(lake, _DAY)
     folder = publish.stage(lake, run_id)
     popular = score.by_popularity(data, data.events, _DAY, config.popular)
@@ -77,7 +77,7 @@ def generate(lake: Lake, users: int, config: Config, *, seed: int = 7) -> Datase
     return data
 
 
-def _world(users: int, seed: int) -> Dataset:
+def world(users: int, seed: int) -> Dataset:
     """So many users with one event each, and a catalogue of the size of MovieLens 20M's."""
     random_ = np.random.default_rng(seed)
     user_ids = pa.array([f"{number:08d}" for number in random_.permutation(users)])

@@ -26,6 +26,7 @@ from ._peers import GRIDS, available
 from ._quality import compare, read_all
 from ._run import machine
 from ._say import Say, now
+from ._scoring_benchmark import scoring_command
 from ._tables import print_table
 
 _FAR = date(2100, 1, 1)
@@ -145,3 +146,4 @@ def _tutorial(data: Dataset, parts: Split, seed: int) -> dict[int, float]:
 
 
 benchmark.add_command(lookup_command)
+benchmark.add_command(scoring_command)

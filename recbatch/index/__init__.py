@@ -11,10 +11,19 @@ from dataclasses import replace
 from recbatch.config import Index as Settings
 from recbatch.contracts import Certificate, Exclusions, Float32s, Index
 from recbatch.index.certify import certify, sample_users
-from recbatch.index.exact import ExactIndex
+from recbatch.index.exact import ExactIndex, plain_products
 from recbatch.index.scann import ScannIndex
 
-__all__ = ["ExactIndex", "ScannIndex", "build", "build_certified", "certify", "engine_for", "sample_users"]
+__all__ = [
+    "ExactIndex",
+    "ScannIndex",
+    "build",
+    "build_certified",
+    "certify",
+    "engine_for",
+    "plain_products",
+    "sample_users",
+]
 
 _RETUNES = 4
 """Doublings of the search effort before exact search takes over: 16 times the first effort."""

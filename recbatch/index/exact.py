@@ -104,6 +104,19 @@ class ExactIndex:
         return positions, best
 
 
+def plain_products(index: ExactIndex, queries: Float32s) -> None:
+    """The matrix products of a search in the same blocks on the same threads, written out and forgotten."""
+    step = index.rows_per_block()
+
+    def block(start: int) -> None:
+        some = queries[start : start + step]
+        for first in range(0, index.num_items, _BLOCK_WIDTH):
+            part = index.candidates[first : first + _BLOCK_WIDTH]
+            np.matmul(some, part.T, out=_threads.scratch(len(some), len(part)))
+
+    _threads.run([partial(block, start) for start in range(0, len(queries), step)])
+
+
 def _slice(exclude: Exclusions, rows: slice) -> Exclusions:
     """The exclusions of consecutive queries."""
     offsets = exclude.offsets[rows.start : rows.stop + 1]

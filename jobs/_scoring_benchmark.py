@@ -1,0 +1,267 @@
+"""`recbatch benchmark scoring`: the top k of everybody beside the plain matrix product and other libraries."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pyarrow as pa
+
+from recbatch import schemas, score
+from recbatch.config import Config
+from recbatch.contracts import Dataset, Exclusions, Float32s, Int32s, Int64s, Json, Lists
+from recbatch.index import ExactIndex, ScannIndex, plain_products
+from recbatch.publish import TableWriter
+
+from . import _scoring_peers as peers
+from ._lookup_benchmark import world
+from ._options import json_option, print_json
+from ._run import machine
+from ._tables import print_table
+
+_K = 100
+_DIM = 64
+_TARGET = 0.98
+_EFFORTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How much is measured: users per engine are as many as give a few seconds."""
+
+    titles: int
+    users: int
+    peer_users: int
+    slow_users: int
+    ann_titles: int
+    ann_users: int
+    repeats: int
+
+
+FULL = Shape(27_000, 140_000, 20_000, 4_000, 1_000_000, 20_000, 3)
+QUICK = Shape(27_000, 20_000, 4_000, 1_000, 50_000, 4_000, 3)
+_SLOW = ("tfrs_brute_force", "usearch_exact")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Generated vectors of users and titles, and what each user has seen."""
+
+    queries: Float32s
+    candidates: Float32s
+    seen: Exclusions
+
+    def first(self, users: int) -> World:
+        """The first users."""
+        offsets = self.seen.offsets[: users + 1]
+        return replace(self, queries=self.queries[:users], seen=Exclusions(offsets, self.seen.items[: offsets[-1]]))
+
+
+def vectors(users: int, titles: int, *, seed: int = 7) -> World:
+    """Vectors shaped like learned ones: 200 clusters in 24 dimensions, turned into 64, and a little noise on all.
+
+    Users have seen 20 to 2,000 titles (lognormal, median 68, as in MovieLens), popular ones more often.
+    """
+    random_ = np.random.default_rng(seed)
+    turn = (random_.normal(size=(24, _DIM)) / np.sqrt(24)).astype(np.float32)
+    centres = random_.normal(size=(200, 24)).astype(np.float32)
+
+    def draw(count: int) -> Float32s:
+        inner = centres[random_.integers(200, size=count)] + random_.normal(scale=0.6, size=(count, 24))
+        noise = random_.normal(scale=0.05, size=(count, _DIM))
+        return np.ascontiguousarray(inner.astype(np.float32) @ turn + noise, dtype=np.float32)
+
+    counts = np.clip(random_.lognormal(np.log(68), 1.0, users), 20, min(2_000, titles // 4)).astype(np.int64)
+    items = np.minimum(random_.exponential(titles / 8, counts.sum()), titles - 1).astype(np.int64)
+    keys = np.unique(np.repeat(np.arange(users), counts) * titles + items)
+    offsets = np.searchsorted(keys, np.arange(users + 1) * titles)
+    return World(draw(users), draw(titles), Exclusions(offsets, (keys % titles).astype(np.int32)))
+
+
+def _rates(calls: dict[str, tuple[int, Callable[[], object]]], repeats: int) -> dict[str, float]:
+    """Users per second of each call, medians; they take turns, so that a slow minute meets all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for name, (_, call) in calls.items():
+        if name != "exact":  # long enough to have compiled on the way
+            continue
+        call()
+    for _ in range(repeats):
+        for name, (_, call) in calls.items():
+            began = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: calls[name][0] / statistics.median(took) for name, took in seconds.items()}
+
+
+def measure_exact(shape: Shape, lost: dict[str, str]) -> Json:
+    """The exact engine, the product alone in the same blocks on the same threads, and exact peers."""
+    all_ = vectors(shape.users, shape.titles)
+    index = ExactIndex(all_.candidates, compiled=True)
+    threads = int(machine()["cores"])
+    calls: dict[str, tuple[int, Callable[[], object]]] = {
+        "exact": (shape.users, lambda: index.search(all_.queries, _K, all_.seen)),
+        "sgemm": (shape.users, lambda: plain_products(index, all_.queries)),
+    }
+    for name in (name for name in peers.EXACT if name not in lost):
+        part = all_.first(shape.slow_users if name in _SLOW else shape.peer_users)
+        search = peers.exact(name, part.candidates, threads)
+        search(part.queries[:64], part.first(64).seen, _K)
+        calls[name] = (len(part.queries), lambda s=search, w=part: s(w.queries, w.seen, _K))  # type: ignore[misc]
+    rates = _rates(calls, shape.repeats)
+    ratios = {f"exact_vs_{name}": rates["exact"] / rates[name] for name in peers.EXACT if name in rates}
+    return (
+        {
+            "exact_users": shape.users,
+            "exact_titles": shape.titles,
+            "exact_share_of_sgemm": rates["exact"] / rates["sgemm"],
+        }
+        | ratios
+        | {f"{name}_users_per_second": rate for name, rate in rates.items()}
+    )
+
+
+def measure_approximate(shape: Shape, lost: dict[str, str]) -> Json:
+    """The least effort that reaches the recall wanted, ours and the peers', seen titles out."""
+    all_ = vectors(shape.ann_users, shape.ann_titles, seed=8)
+    oracle = ExactIndex(all_.candidates, compiled=True)
+    began = time.perf_counter()
+    truth, _ = oracle.search(all_.queries, _K, all_.seen)
+    exact_rate = len(all_.queries) / (time.perf_counter() - began)
+    engine = ScannIndex.build(all_.candidates, "tree")
+    ours = [
+        _timed(lambda e=effort: replace(engine, effort=e).search(all_.queries, _K, all_.seen)[0], truth)  # type: ignore[misc]
+        for effort in (1,)
+    ]
+    while ours[-1][0] < _TARGET and len(ours) < len(_EFFORTS):
+        effort = _EFFORTS[len(ours)]
+        ours.append(
+            _timed(lambda e=effort: replace(engine, effort=e).search(all_.queries, _K, all_.seen)[0], truth)  # type: ignore[misc]
+        )
+    recall, rate = ours[-1]
+    figures: Json = {
+        "ann_users": shape.ann_users,
+        "ann_titles": shape.ann_titles,
+        "ann_recall_at_100_1m": recall,
+        "ann_users_per_second": rate,
+        "ann_exact_users_per_second": exact_rate,
+        "ann_exact_is": f"extrapolated from {shape.ann_users} users",
+        "ann_vs_exact_1m": rate / exact_rate,
+    }
+    best = 0.0
+    for name in (name for name in peers.APPROXIMATE if name not in lost):
+        found = _peer(name, all_, truth)
+        figures |= {f"{name}_recall": found[0], f"{name}_users_per_second": found[1]}
+        best = max(best, found[1] if found[0] >= _TARGET else 0.0)
+    return figures | ({"ann_vs_best_peer_1m": rate / best} if best else {})
+
+
+def _peer(name: str, world_: World, truth: Int32s) -> tuple[float, float]:
+    at = peers.approximate(name, world_.candidates, int(machine()["cores"]))
+    found, items = (0.0, 0.0), len(world_.candidates)
+    for effort in _EFFORTS:
+        fetch = at(effort)
+        found = _timed(lambda f=fetch, n=items: peers.overfetched(f, world_.queries, world_.seen, _K, n), truth)  # type: ignore[misc]
+        if found[0] >= _TARGET:
+            break
+    return found
+
+
+def _timed(search: Callable[[], Any], truth: Int32s) -> tuple[float, float]:
+    """Recall against exact search, and users per second."""
+    began = time.perf_counter()
+    found: Int64s = np.asarray(search())
+    rate = len(found) / (time.perf_counter() - began)
+    pairs = [np.sort(np.arange(len(rows))[:, None] * 2**32 + rows, axis=None) for rows in (found, truth)]
+    return float(np.isin(pairs[1], pairs[0]).mean()), rate
+
+
+def measure_writing(shape: Shape, folder: Path) -> Json:
+    """The published files of searched lists: alone, and with a writer thread beside the search."""
+    users = min(shape.users, 60_000)
+    all_, data = vectors(users, shape.titles), world(users, 7)
+    index = ExactIndex(all_.candidates, compiled=True)
+    rows: list[Lists] = []
+
+    def search(start: int) -> Lists:
+        some = slice(start, start + 4096)
+        offsets = all_.seen.offsets[some.start : some.stop + 1]
+        seen = Exclusions(offsets - offsets[0], all_.seen.items[offsets[0] : offsets[-1]])
+        found, scores = index.search(all_.queries[some], _K, seen)
+        return _lists(np.arange(start, start + len(found), dtype=np.int32), found, scores)
+
+    began = time.perf_counter()
+    rows = [search(start) for start in range(0, users, 4096)]
+    searching = time.perf_counter() - began
+    began = time.perf_counter()
+    _write(folder / "alone", rows, data)
+    writing = time.perf_counter() - began
+    began = time.perf_counter()
+    with TableWriter(folder / "both", schemas.RECOMMENDATIONS) as writer, ThreadPoolExecutor(1) as thread:
+        waiting = [
+            thread.submit(lambda part: writer.write(score.to_table(part, data)), search(start))
+            for start in range(0, users, 4096)
+        ]
+        for one in waiting:
+            one.result()
+    together = time.perf_counter() - began
+    size = sum(file.stat().st_size for file in (folder / "alone").rglob("*.parquet"))
+    return {
+        "writing_share_of_wall": together / searching - 1,
+        "bytes_per_row": size / (users * _K),
+        "rows_per_second_per_writer": users * _K / writing,
+    }
+
+
+def _write(folder: Path, rows: list[Lists], data: Dataset) -> None:
+    with TableWriter(folder, schemas.RECOMMENDATIONS) as writer:
+        for part in rows:
+            writer.write(score.to_table(part, data))
+
+
+def _lists(users: Int32s, found: Int32s, scores: Float32s) -> Lists:
+    because = np.roll(found, 1, axis=0)  # titles that other users got: as many different ones as real reasons
+    return Lists(users, found, scores, np.zeros(found.shape, dtype=np.int8), because)
+
+
+@click.command("scoring")
+@json_option
+@click.option("--quick", is_flag=True, help="Smaller shapes: about a minute.")
+@click.option("--dir", "where", type=click.Path(path_type=Path), help="Folder for the files that are written.")
+def scoring_command(as_json: bool, quick: bool, where: Path | None) -> None:
+    """Measure the search for everybody's top 100, exact and approximate, and the writing, beside peers.
+
+    Vectors are generated: 200 clusters in 24 dimensions inside 64, with noise. Seen titles are out; peers fetch more
+    per bucket of history length (`faiss_flat` alone does not). Peers need pip install 'recbatch[bench]'.
+
+    \b
+    recbatch benchmark scoring --quick
+    recbatch benchmark scoring --json
+    """
+    shape = QUICK if quick else FULL
+    lost = peers.missing((*peers.EXACT, *peers.APPROXIMATE))
+    for line in lost.values():
+        click.echo(line, err=True)
+    folder = Path(tempfile.mkdtemp(prefix="recbatch-scoring-", dir=where))
+    try:
+        facts = measure_exact(shape, lost) | measure_writing(shape, folder) | measure_approximate(shape, lost)
+    finally:
+        shutil.rmtree(folder)
+    facts["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if as_json:
+        print_json(facts | {"k": Config().score.k, "machine": machine()})
+        return
+    print_table(pa.table({"figure": list(facts), "value": [_text(value) for value in facts.values()]}))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else f"{value:,.3f}".rstrip("0").rstrip(".")
