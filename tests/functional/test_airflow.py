@@ -157,7 +157,7 @@ def test_the_scheduler_runs_a_schedule_a_trigger_and_a_backfill(airflow):
 
     try:
         wait_for("select dag_id from dag where is_stale = 0 and is_paused = 1", [("recbatch_nightly",)])
-        before = airflow.rows("select max(id) from dag_run")[0][0]
+        before = airflow.rows("select coalesce(max(id), 0) from dag_run")[0][0]
         window = ["--from-date", "2020-02-08", "--to-date", "2020-02-10"]
         assert airflow("backfill", "create", "--dag-id", "recbatch_nightly", *window)[0] == 0
         assert airflow("dags", "unpause", "recbatch_nightly", "--yes")[0] == 0
