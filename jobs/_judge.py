@@ -69,8 +69,10 @@ def exact_ranker(judged: Judged | None, data: Dataset, popular: Popular, *, keep
     """A ranker over exact search; without weights, one by popularity."""
     if judged is None:
         return Ranker(popular, keep_seen=keep_seen)
-    catalogue = score.Catalogue.of(judged.towers, data, popular.shares, judged.learned_from)
-    return Ranker(popular, judged.towers, catalogue, index.ExactIndex(catalogue.embeddings), keep_seen)
+    towers = judged.towers.with_items(data)
+    catalogue = score.Catalogue.of(towers, data, popular.shares, judged.learned_from)
+    search = index.ExactIndex(catalogue.embeddings)
+    return Ranker(popular, towers, catalogue, search, keep_seen, towers.profiles(data))
 
 
 def _contenders(lake: Lake, model: Model, parent: Json | None) -> dict[str, Judged | None]:

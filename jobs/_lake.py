@@ -56,6 +56,12 @@ def commit(lake: Lake, live: list[str]) -> None:
     publish.write_latest(lake, ordered[-1])
 
 
+def forget_progress(lake: Lake) -> None:
+    """Deletes what was kept to resume from; a night has ended well and nothing of it is needed."""
+    if lake.resume.is_dir():
+        store.discard(lake, lake.resume)
+
+
 def parent_of(lake: Lake, live: list[str], run_date: date) -> Json | None:
     """Manifest of the live run with the largest date before `run_date`."""
     before = [run_id for run_id in live if store.run_key(run_id)[0] < run_date]

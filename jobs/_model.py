@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Literal
 
 from recbatch import split, train
-from recbatch.config import Config
+from recbatch.config import Config, seconds
 from recbatch.contracts import Dataset, Events, Json, Split, Towers
 from recbatch.errors import InputMissing, StorageFailed
 from recbatch.store import Lake
@@ -46,11 +48,15 @@ def fit_or_reload(lake: Lake, data: Dataset, config: Config, parent: Json | None
         InputMissing: `--train never` and there is no usable model.
         DataError: nothing to train on.
     """
-    decision = train.decide(lake, data=data, run_date=data.run_date, settings=config.train, seed=config.seed)
+    start = train.predecessor(lake, parent, data, config.train, config.seed)
+    decision = train.decide(
+        lake, data=data, run_date=data.run_date, settings=config.train, seed=config.seed, parent=start
+    )
     say.event("decision", train=decision.train, reason=decision.reason, model_id=decision.model_id)
     boundary = _date(parent, "judged_before")
     if decision.train or decision.model_id is None:
-        model_id = _train(lake, data, split.by_time(data, config.judge, not_before=boundary), config, say)
+        parts = split.by_time(data, config.judge, not_before=boundary)
+        model_id = _train(lake, data, parts, config, start, say)
     else:
         model_id = decision.model_id
     return _from_shelf(lake, model_id, data, config, boundary, reason=decision.reason, trained=decision.train)
@@ -101,20 +107,51 @@ def _before(events: Events, day: str | None) -> Events:
     return events if day is None else events.where(events.occurred_at < split.microseconds(date.fromisoformat(day)))
 
 
-def _train(lake: Lake, data: Dataset, parts: Split, config: Config, say: Say) -> str:
+def _train(lake: Lake, data: Dataset, parts: Split, config: Config, parent: str, say: Say) -> str:
+    """Trains both sets of weights, each from the same set of the model before, and puts them on the shelf."""
+    settings, seed, began = config.train, config.seed, time.monotonic()
     judged_before = parts.judge_from.date() if parts.judge_from else None
-    if len(parts.train.items):
-        judged = train.fit(parts.train, data, config.train, config.seed, progress=say.progress)
-        served = train.fit(data.events, data, config.train, config.seed, epochs=judged.epochs, progress=say.progress)
+    key = train.model_key(data, settings, seed, parent)
+
+    def fit(
+        events: Events, which: Literal["judged", "served"], budget: float | None, epochs: int | None
+    ) -> train.Fitted:
+        return train.fit(
+            events,
+            data,
+            settings,
+            seed,
+            epochs=epochs,
+            start=train.load(lake, parent, which) if parent else None,
+            budget=budget,
+            checkpoints=train.Checkpoints(lake.resume / key / which),
+            progress=say.progress,
+        )
+
+    budget = seconds(settings.budget) if settings.budget else None
+    if len(data.human(parts.train).items):
+        judged = fit(parts.train, train.JUDGED, budget and budget / 2, None)
+        left = budget and max(1.0, budget - (time.monotonic() - began))
+        served = fit(data.events, train.SERVED, left, judged.epochs)
+        served = replace(served, budget_reached=judged.budget_reached or served.budget_reached)
     else:
         # Everything happened inside the judged slice: one set of weights, which no slice before tonight can judge.
-        judged = served = train.fit(data.events, data, config.train, config.seed, progress=say.progress)
+        judged = served = fit(data.events, train.SERVED, budget, None)
         judged_before = data.run_date
-    head = train.model_head(data, config.train, config.seed)
+    warm = _head(lake, parent).get("warm_starts", 0) + 1 if parent else 0
+    head = train.model_head(data, settings, seed, parent, warm)
     head |= {"judged_before": judged_before.isoformat() if judged_before else None, "judge_protocol": parts.protocol}
     say.event(
-        "trained", objective=served.objective, epochs=served.epochs, seconds=round(judged.seconds + served.seconds, 1)
+        "trained",
+        objective=served.objective,
+        epochs=served.epochs,
+        started_from=parent or None,
+        budget_reached=served.budget_reached,
+        input_share=round(served.input_share, 3),
+        seconds=round(judged.seconds + served.seconds, 1),
     )
+    if served.objective != settings.objective:
+        say.event("objective", wanted=settings.objective, used=served.objective, reason="no event has a time")
     return train.save(lake, judged, served, head)
 
 

@@ -41,7 +41,9 @@ def plan(model: Model, outcome: Outcome, data: Dataset, config: Config, allow_de
     if outcome.failed and allow_degraded:
         ranker = Ranker(popular, keep_seen=config.score.keep_seen)
         return Plan(ranker, popular, None, ("the gate failed: rows by popularity only",), outcome.gate)
-    catalogue = score.Catalogue.of(model.served, data, popular.shares, model.served_from(data))
+    towers = model.served.with_items(data)
+    profiles = towers.profiles(data)
+    catalogue = score.Catalogue.of(towers, data, popular.shares, model.served_from(data))
     known = catalogue.histories(data.events)
     users = index.sample_users(known.counts, config.index.certify_users, config.seed)
     exclude = score.exclusions(data.events.of_users(users), catalogue.candidate_of_item)
@@ -50,11 +52,11 @@ def plan(model: Model, outcome: Outcome, data: Dataset, config: Config, allow_de
     engine, certificate, decisions = index.build_certified(
         catalogue.embeddings,
         config.index,
-        queries=model.served.embed(known.of_users(users)),
+        queries=towers.embed(known.of_users(users), None if profiles is None else profiles[users]),
         exclude=exclude,
         k=config.score.k,
     )
-    ranker = Ranker(popular, model.served, catalogue, engine, config.score.keep_seen)
+    ranker = Ranker(popular, towers, catalogue, engine, config.score.keep_seen, profiles)
     similar = neighbours(catalogue, config)
     audits = [*outcome.gate, _certified("index_certificate", certificate, "users")]
     if similar:

@@ -141,7 +141,9 @@ def head(
         "train": {
             "trained": model.trained,
             "reason": model.reason,
-            **{key: model.head.get(key) for key in ("objective", "epochs", "steps", "losses")},
+            **{
+                key: model.head.get(key) for key in ("objective", "epochs", "steps", "losses", "warm", "budget_reached")
+            },
         },
         "engine": plan.engine,
         "certificate": asdict(certificate) | {"passed": certificate.passed} if certificate else None,

@@ -41,7 +41,7 @@ def tables_of(lake: Lake, run: Json, config: Config, say: Say) -> ServingTables:
     tables, data = _input(lake, run, config, say)
     say.stage("model")
     head = store.read_checked_json(lake.models / run["model_id"] / store.MANIFEST)
-    towers = train.load(lake, run["model_id"], train.SERVED)
+    towers = train.load(lake, run["model_id"], train.SERVED).with_items(data)
     popular = score.by_popularity(data, data.events, data.run_date, config.popular)
     before = split.microseconds(date.fromisoformat(head["trained_before"]))
     learned = data.events.where(data.events.occurred_at < before)
@@ -87,12 +87,16 @@ def _members(
     data: Dataset, towers: HistoryTowers, catalogue: Catalogue, segments: np.ndarray, *, keep_seen: bool
 ) -> Members:
     known = catalogue.histories(data.events)
+    profiles = towers.profiles(data)
+    by_model = known.counts > 0
+    if profiles is not None:
+        by_model |= (profiles >= 0).any(axis=1)
     seen = score.exclusions(data.events.where(np.full(len(data.events.items), not keep_seen)))
     everybody_else = len(seen.items)
     return Members(
         ids=data.user_ids,
-        queries=np.concatenate([towers.embed(known), towers.query_bias[None]]),
-        by_model=np.append(known.counts > 0, False),
+        queries=np.concatenate([towers.embed(known, profiles), towers.query_bias[None]]),
+        by_model=np.append(by_model, False),
         segments=np.append(segments, 0).astype(np.int32),
         seen=Exclusions(np.append(seen.offsets, everybody_else), seen.items),
     )

@@ -123,6 +123,7 @@ class _Contenders:
     def __init__(self, config: Config, chosen: dict[str, Settings]) -> None:
         self._config, self._chosen = config, chosen
         self._peers: dict[str, Peer] = {}
+        self._fitted: train.Fitted | None = None
         self.seconds = dict.fromkeys([OURS, *chosen], 0.0)
         self.trainings = 0
 
@@ -131,15 +132,22 @@ class _Contenders:
         if training:
             self.trained, self.trainings = tonight, self.trainings + 1
             with self._timed(OURS):
-                self._fitted = train.fit(tonight.events, tonight, self._config.train, self._config.seed)
+                start = self._fitted.towers if self._fitted and self._warm() else None
+                self._fitted = train.fit(tonight.events, tonight, self._config.train, self._config.seed, start=start)
         workshop = Workshop(tonight.events, tonight.num_items)
         for name, settings in self._chosen.items():
             if training or name in _NIGHTLY:
                 with self._timed(name):
                     self._peers[name] = workshop.fit(name, settings, self._config.seed)
 
+    def _warm(self) -> bool:
+        """Whether tonight's training goes on from the last one's weights, as a night would."""
+        settings = self._config.train
+        return settings.warm_start and (self.trainings - 1) % (settings.max_warm_starts + 1) > 0
+
     def rank(self, tonight: Dataset, users: Int32s) -> dict[str, Lists]:
         """Everybody's lists from the histories of tonight."""
+        assert self._fitted is not None
         with self._timed(OURS):
             ranker = our_ranker(tonight, self.trained.events, self._fitted, self._config)
             lists = {OURS: ranked_by(ranker, tonight.events, users)}

@@ -96,6 +96,7 @@ def night(
         verdict.stop(publish.block(lake, folder))
     publish.promote(lake, folder)
     _lake.commit(lake, [*live, run_id])
+    _lake.forget_progress(lake)
     return Night(head)
 
 
@@ -109,6 +110,7 @@ def night(
 @click.option("--data-dir", envvar="RECBATCH_DATA_DIR", help="Prepared tensorflow-datasets directory.")
 @click.option("--run-date", type=RunDate(), help="Use events before this date, UTC. Default: today.")
 @click.option("--train", type=click.Choice(["auto", "always", "never"]), help="When to train. Default: auto.")
+@click.option("--train-budget", help="Time that training may take, e.g. 20m.")
 @click.option("--k", type=int, help="Rows per user. Default: 100.")
 @click.option(
     "--index", type=click.Choice(["auto", "exact", "brute", "ah", "tree"]), help="Search engine. Default: auto."
@@ -127,6 +129,7 @@ def nightly(
     data_dir: str | None,
     run_date: date | None,
     train: str | None,
+    train_budget: str | None,
     k: int | None,
     index: str | None,
     seed: int | None,
@@ -147,6 +150,7 @@ def nightly(
         "source.uri": source,
         "source.data_dir": data_dir,
         "train.mode": train,
+        "train.budget": train_budget,
         "score.k": k,
         "index.engine": index,
         "seed": seed,

@@ -46,6 +46,8 @@ class Source(_Section):
 class Data(_Section):
     """From events to one night's dataset."""
 
+    max_events_per_day: Positive = 2_000
+    """A user who did more than this on one day is no human: flagged, served, but nothing is learned from them."""
     min_rating: float | None = None
     """Events rated below are no positives and are left out; none: every event counts."""
 
@@ -85,6 +87,10 @@ class Judge(_Section):
         return value
 
 
+FeatureKind = Literal["category", "number", "year"]
+"""`year`: of a text that ends in one, as `Heat (1995)`."""
+
+
 class Train(_Section):
     """The two towers and when to train them."""
 
@@ -116,6 +122,27 @@ class Train(_Section):
     """`next`: events after the cut that count as answers."""
     history_dropout: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of a history hidden at random in every example; with `fill_in` the hidden titles are the answers."""
+    user_features: dict[str, FeatureKind] = {
+        "gender": "category",
+        "age": "number",
+        "age_band": "category",
+        "occupation": "category",
+    }
+    """Columns of users that the query tower reads, where the source has them; newcomers are served by them alone."""
+    item_features: dict[str, FeatureKind] = {"genres": "category", "year": "number", "title": "year"}
+    """Columns of items that both towers read, where the source has them; a title without events has nothing else."""
+    newcomers: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of examples whose whole history is hidden, so that user features learn to speak for users without one."""
+    budget: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[smh]$")] | None = None
+    """Time that training may take, e.g. `20m`; none: as long as the passes take."""
+    warm_start: bool = True
+    """Whether `auto` retrains an outdated model from where it ended, if no setting differs."""
+    warm_epochs: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of the passes that a model which goes on is given."""
+    warm_learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the learning rate that it begins with."""
+    max_warm_starts: Count = 7
+    """After so many warm starts in a row training begins from new weights."""
     fill_in_weight_decay: Annotated[float, Field(ge=0, le=100)] = 3.0
     """`fill_in`: as `weight_decay`, where it is the only objective."""
 
@@ -325,6 +352,11 @@ def memory_bytes(text: str) -> int:
     if size <= 0:
         raise ConfigError(f"memory size {text!r}: expected a positive number with KiB, MiB or GiB, e.g. 4GiB")
     return size
+
+
+def seconds(text: str) -> float:
+    """Seconds in a time such as `90s`, `20m` or `1.5h`."""
+    return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
 
 
 def to_toml(config: Config) -> str:

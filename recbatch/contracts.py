@@ -135,10 +135,16 @@ class Dataset:
     events: Events
     has_times: bool
     """False where no event carries a time: order within a user is then the input's and means nothing."""
+    inhuman: Bools
+    """Shape (users,): who did more on one day than a human can; served, but nothing is learned from them."""
     fingerprint: str
     """sha256 over the events before the run date, items and users, after every repair; hex."""
     counts: dict[str, int] = field(default_factory=dict)
     """What was merged and cut while building, by reason."""
+
+    def human(self, events: Events) -> Events:
+        """Those of some events (rows: this dataset's users) that something may be learned from."""
+        return events.where(~self.inhuman[events.users_of_events()]) if self.inhuman.any() else events
 
     @property
     def num_users(self) -> int:
@@ -202,8 +208,17 @@ class Towers(Protocol):
     def event_vectors(self, histories: Events) -> Float32s:
         """Shape (events, dim): what each event adds to its user's query; `histories.items` index the vocabulary."""
 
-    def embed(self, histories: Events) -> Float32s:
-        """Shape (users, dim): queries; users with an empty history get `query_bias`."""
+    def embed(self, histories: Events, profiles: Int32s | None = None) -> Float32s:
+        """Shape (users, dim): queries; users with an empty history and no tokens get `query_bias`."""
+
+    def profiles(self, data: Dataset) -> Int32s | None:
+        """Shape (users, columns): what the model reads of each user besides the history, negative for nothing.
+
+        None for a model that reads histories only.
+        """
+
+    def with_items(self, data: Dataset) -> Towers:
+        """The same towers with those titles of a dataset added that are known by their columns only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 
 from recbatch import store
 from recbatch.config import Data
-from recbatch.contracts import NO_TIME, Dataset, Events, Int32s, SourceTables
+from recbatch.contracts import NO_TIME, Bools, Dataset, Events, Int32s, SourceTables
 from recbatch.errors import DataError
+
+_DAY_MICROSECONDS = 86_400_000_000
 
 
 def build(tables: SourceTables, settings: Data, run_date: date, *, merge_by_title: bool | None = None) -> Dataset:
@@ -53,6 +55,7 @@ def build(tables: SourceTables, settings: Data, run_date: date, *, merge_by_titl
     users, user_ids = _all_users(tables.users, interactions)
     user_of_event = _positions(interactions["user_id"], user_ids)
     events = _events(interactions, user_of_event, item_of_event, len(user_ids))
+    inhuman = _inhuman(events, settings.max_events_per_day)
     return Dataset(
         run_date=run_date,
         user_ids=user_ids,
@@ -62,8 +65,9 @@ def build(tables: SourceTables, settings: Data, run_date: date, *, merge_by_titl
         users=users,
         events=events,
         has_times=bool((events.occurred_at != NO_TIME).any()),
+        inhuman=inhuman,
         fingerprint=_fingerprint(users, items, events),
-        counts=counts,
+        counts=counts | ({"inhuman_users": int(inhuman.sum())} if inhuman.any() else {}),
     )
 
 
@@ -142,6 +146,16 @@ def _events(interactions: pa.Table, users: Int32s, items: Int32s, num_users: int
     order = np.lexsort((times, users))  # stable: equal times keep their input order
     offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=num_users))]).astype(np.int64)
     return Events(offsets, items[order], times[order], weights[order], ratings[order])
+
+
+def _inhuman(events: Events, most_per_day: int) -> Bools:
+    """Shape (users,): who did more on one day; events without a time count as one day."""
+    suspects = np.flatnonzero(events.counts > most_per_day)
+    found = np.zeros(events.num_users, np.bool_)
+    for user in suspects:  # few: each has thousands of events
+        days = events.occurred_at[events.offsets[user] : events.offsets[user + 1]] // _DAY_MICROSECONDS
+        found[user] = np.unique(days, return_counts=True)[1].max() > most_per_day
+    return found
 
 
 def _fingerprint(users: pa.Table, items: pa.Table, events: Events) -> str:

@@ -9,6 +9,7 @@
     LAKE/tuning/<study>.journal  what `tune` tried
     LAKE/retired.json          runs out of the catalog on purpose
     LAKE/forgotten.json        users whose events are dropped
+    LAKE/_resume/              what an interrupted night had finished, until a night ends well
     LAKE/_staging/  LAKE/_lock
 
 A *sealed* folder holds `manifest.json`: every file below it with size and sha256, and a checksum of the manifest
@@ -100,6 +101,11 @@ class Lake:
     def staging(self) -> Path:
         """Work in progress; empty after any finished command."""
         return self.root / "_staging"
+
+    @property
+    def resume(self) -> Path:
+        """Checkpoints of an interrupted night, by model id; made when there is one to keep."""
+        return self.root / "_resume"
 
     def run(self, run_id: str) -> Path:
         """The folder of a published run; refuses text that is no run id."""

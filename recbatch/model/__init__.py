@@ -5,13 +5,16 @@ Importing this package loads no TensorFlow; `recbatch.model.two_tower` does.
 
 from recbatch.model.accuracy import acc_at_k
 from recbatch.model.events import known_events, vocabulary_positions
-from recbatch.model.towers import HistoryTowers, Part, concatenate
+from recbatch.model.features import FeatureSpace
+from recbatch.model.towers import HistoryTowers, Part, Tokens, concatenate
 from recbatch.model.weights import History, divided
 
 __all__ = [
+    "FeatureSpace",
     "History",
     "HistoryTowers",
     "Part",
+    "Tokens",
     "acc_at_k",
     "concatenate",
     "divided",

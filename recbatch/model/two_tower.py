@@ -58,52 +58,90 @@ class CatalogueRetrieval(tfrs.tasks.Retrieval):  # type: ignore[misc]
 
 
 class HistoryTower(tf.keras.layers.Layer):  # type: ignore[misc]
-    """Query tower: bias + Σ weight · embedding over the titles of a history."""
+    """Query tower: bias + Σ over the user's tokens + Σ weight · embedding over the titles of a history."""
 
-    def __init__(self, vocabulary: int, dim: int) -> None:
+    def __init__(self, described: Any, user_tokens: int, dim: int) -> None:
+        """Makes new weights.
+
+        Args:
+            described: shape (V, item tokens), constant: which tokens a title has.
+            user_tokens: how many tokens users may have.
+            dim: columns.
+        """
         super().__init__()
         start = tf.keras.initializers.RandomNormal(stddev=_SPREAD)
-        self.titles = self.add_weight("titles", shape=(vocabulary, dim), initializer=start)
+        self.described = described
+        self.titles = self.add_weight("titles", shape=(described.shape[0], dim), initializer=start)
         self.bias = self.add_weight("bias", shape=(dim,), initializer="zeros")
+        self.tokens = self._table("tokens", described.shape[1], dim)
+        self.profile = self._table("profile", user_tokens, dim)
 
-    def call(self, rows: Any, titles: Any, weights: Any, size: Any) -> Any:
-        """Queries (size, dim + 1) of histories that lie flat, (n,) each; the last column is 1."""
+    def call(self, rows: Any, titles: Any, weights: Any, size: Any, profile: Any = None, trust: Any = None) -> Any:
+        """Queries (size, dim + 1) of histories that lie flat, (n,) each; the last column is 1.
+
+        `profile` (size, columns) holds tokens of users, NO_TOKEN for none; `trust` (size,) is what they count.
+        """
         vocabulary = self.titles.shape[0]
         if vocabulary <= _MATRIX_TITLES:
-            sums = tf.linalg.matmul(bags(rows, titles, weights, [size, vocabulary]), self.titles)
+            sums = tf.linalg.matmul(bags(rows, titles, weights, [size, vocabulary]), self.all_titles())
         else:
-            sums = tf.math.unsorted_segment_sum(tf.gather(self.titles, titles) * weights[:, None], rows, size)
-        return tf.concat([sums + self.bias, tf.ones([size, 1])], axis=1)
+            vectors = tf.gather(self.titles, titles)
+            if self.described.shape[1]:
+                vectors += tf.linalg.matmul(tf.gather(self.described, titles), self.tokens)
+            sums = tf.math.unsorted_segment_sum(vectors * weights[:, None], rows, size)
+        sums += self.bias
+        if profile is not None and self.profile.shape[0]:
+            tokens = tf.reduce_sum(tf.one_hot(profile, self.profile.shape[0]), axis=1)
+            sums += tf.linalg.matmul(tokens * trust[:, None], self.profile)
+        return tf.concat([sums, tf.ones([size, 1])], axis=1)
+
+    def _table(self, name: str, rows: int, dim: int) -> Any:
+        return self.add_weight(name, shape=(rows, dim), initializer="zeros", trainable=rows > 0)
+
+    def all_titles(self) -> Any:
+        """Shape (V, dim): embeddings with what their tokens add."""
+        return self.titles + tf.linalg.matmul(self.described, self.tokens) if self.described.shape[1] else self.titles
 
 
 class TitleTower(tf.keras.layers.Layer):  # type: ignore[misc]
-    """Candidate tower: one embedding and one scalar bias per title."""
+    """Candidate tower: one embedding and one scalar bias per title, and what its tokens add to both."""
 
-    def __init__(self, bias: Float32s, dim: int) -> None:
+    def __init__(self, described: Any, bias: Float32s, dim: int) -> None:
+        """Makes new weights; see `HistoryTower` and `TwoTower`."""
         super().__init__()
         start = tf.keras.initializers.RandomNormal(stddev=_SPREAD)
+        self.described = described
         self.titles = self.add_weight("titles", shape=(len(bias), dim), initializer=start)
         self.bias = self.add_weight("bias", shape=(len(bias), 1), initializer="zeros")
         self.bias.assign(bias[:, None])
+        self.tokens = self.add_weight(
+            "tokens", shape=(described.shape[1], dim + 1), initializer="zeros", trainable=described.shape[1] > 0
+        )
 
     def call(self, titles: Any) -> Any:
         """Candidates (n, dim + 1) of title rows (n,); the last column is the bias."""
-        return tf.concat([tf.gather(self.titles, titles), tf.gather(self.bias, titles)], axis=1)
+        own = tf.concat([tf.gather(self.titles, titles), tf.gather(self.bias, titles)], axis=1)
+        if not self.described.shape[1]:
+            return own
+        return own + tf.linalg.matmul(tf.gather(self.described, titles), self.tokens)
 
 
 class TwoTower(tfrs.Model):  # type: ignore[misc]
     """Histories on one side, titles on the other."""
 
-    def __init__(self, bias: Float32s, dim: int) -> None:
+    def __init__(self, bias: Float32s, dim: int, described: Float32s | None = None, user_tokens: int = 0) -> None:
         """Makes a model with new weights.
 
         Args:
             bias: shape (V,), where the candidates' biases start; the logarithm of popularity saves many steps.
             dim: columns of an embedding, the bias not counted.
+            described: shape (V, item tokens): which tokens a title has; none: titles have none.
+            user_tokens: how many tokens users may have.
         """
         super().__init__()
-        self.query_tower = HistoryTower(len(bias), dim)
-        self.candidate_tower = TitleTower(bias, dim)
+        constant = tf.constant(np.zeros((len(bias), 0), np.float32) if described is None else described)
+        self.query_tower = HistoryTower(constant, user_tokens, dim)
+        self.candidate_tower = TitleTower(constant, bias, dim)
         self.task = CatalogueRetrieval()
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:
@@ -114,7 +152,7 @@ class TwoTower(tfrs.Model):  # type: ignore[misc]
         seen = bags(inputs["seen_rows"], inputs["seen_columns"], tf.ones_like(inputs["seen_rows"], tf.float32), shape)
         history = inputs["history_rows"], inputs["history_titles"], inputs["history_weights"]
         return self.task(
-            self.query_tower(*history, shape[0]),
+            self.query_tower(*history, shape[0], inputs.get("profile"), inputs.get("trust")),
             self.candidate_tower(titles),
             sample_weight=importance,
             candidate_sampling_probability=inputs.get("candidate_probability"),
@@ -133,18 +171,41 @@ def tensors(batch: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tf.constant(array) for name, array in batch.items()}
 
 
-def export(model: TwoTower, reading: History) -> Part:
+def start_from(model: TwoTower, part: Part) -> None:
+    """Gives a new model the weights of a trained one with the same vocabulary and tokens."""
+    query, candidate = model.query_tower, model.candidate_tower
+    described = query.described.numpy()
+    query.titles.assign(part.history - described @ part.token_history)
+    query.bias.assign(part.query_bias)
+    candidate.titles.assign(part.candidates - described @ part.token_candidates)
+    candidate.bias.assign((part.candidate_bias - described @ part.token_bias)[:, None])
+    if described.shape[1]:
+        query.tokens.assign(part.token_history)
+        candidate.tokens.assign(np.concatenate([part.token_candidates, part.token_bias[:, None]], axis=1))
+    if len(part.profile):
+        query.profile.assign(part.profile)
+
+
+def export(model: TwoTower, reading: History, unknown_bias: float = 0.0) -> Part:
     """The trained weights in NumPy.
 
     Args:
         model: trained.
         reading: how the histories were weighted in training.
+        unknown_bias: of a title without an event, its tokens aside.
     """
     query, candidate = model.query_tower, model.candidate_tower
+    tokens = candidate.tokens.numpy()
+    titles = candidate(tf.range(candidate.titles.shape[0])).numpy()
     return Part(
-        query.titles.numpy().astype(np.float32),
-        candidate.titles.numpy().astype(np.float32),
-        candidate.bias.numpy()[:, 0].astype(np.float32),
-        query.bias.numpy().astype(np.float32),
+        query.all_titles().numpy(),
+        np.ascontiguousarray(titles[:, :-1]),
+        np.ascontiguousarray(titles[:, -1]),
+        query.bias.numpy(),
         reading,
+        query.profile.numpy(),
+        query.tokens.numpy(),
+        np.ascontiguousarray(tokens[:, :-1]),
+        np.ascontiguousarray(tokens[:, -1]),
+        unknown_bias,
     )

@@ -40,6 +40,8 @@ class Ranker:
     catalogue: Catalogue | None = None
     index: Index | None = None
     keep_seen: bool = False
+    profiles: Int32s | None = None
+    """Shape (users, columns) of all users, from `Towers.profiles`: whoever has one needs no history."""
 
     def rank(self, events: Events, users: Int32s, length: int, *, with_reasons: bool = True) -> Lists:
         """Ranked lists for some users.
@@ -70,11 +72,12 @@ class Ranker:
         if self.towers is None or self.catalogue is None or self.index is None:
             return
         known = self.catalogue.histories(mine)
-        rows = np.flatnonzero(known.counts)
+        profiles = None if self.profiles is None else self.profiles[lists.users]
+        rows = np.flatnonzero((known.counts > 0) | (False if profiles is None else (profiles >= 0).any(axis=1)))
         if len(rows) == 0:
             return
         histories = known.of_users(rows)
-        queries = self.towers.embed(histories)
+        queries = self._embed(histories, None if profiles is None else profiles[rows])
         if not np.isfinite(queries).all():
             raise DataError("a query embedding is not finite; train anew with --train always")
         exclude = (
@@ -85,10 +88,15 @@ class Ranker:
         lists.scores[rows] = scores
         lists.sources[rows] = _MODEL
         if with_reasons:
-            vectors = self.towers.event_vectors(histories)
-            which = reasons(vectors, histories.offsets, self.catalogue.embeddings, found)
+            some = np.flatnonzero(histories.counts)
+            vectors, reasoned = self.towers.event_vectors(histories), histories.of_users(some)
+            which = reasons(vectors, reasoned.offsets, self.catalogue.embeddings, found[some])
             items = _rows_to_items(self.catalogue)[histories.items]
-            lists.because[rows] = np.where(which == NO_ITEM, NO_ITEM, items[which])
+            lists.because[rows[some]] = np.where(which == NO_ITEM, NO_ITEM, items[which])
+
+    def _embed(self, histories: Events, profiles: Int32s | None) -> Float32s:
+        assert self.towers is not None
+        return self.towers.embed(histories) if profiles is None else self.towers.embed(histories, profiles)
 
     def _fill(self, lists: Lists, seen: Exclusions) -> None:
         """Fills the tail of short lists by popularity, leaving out what is seen or listed already."""

@@ -35,6 +35,7 @@ def by_popularity(data: Dataset, events: Events, until: date, settings: Settings
     Raises:
         ConfigError: a segment names a user feature that the source does not have.
     """
+    events = data.human(events)
     segments, segment_of_user = _segments(data, settings.segments)
     overall = tomorrow(events, data.num_items, until)
     shares = [overall]

@@ -20,7 +20,8 @@ def user_table(data: Dataset, *, known: Int64s, trained_before: int | None, reco
         k: rows promised.
 
     Returns:
-        One row per user in byte order of the id, features behind the contract's columns.
+        One row per user in byte order of the id; behind the contract's columns `inhuman` (did more on one day than a
+        human can: nothing is learned from them) and the features.
     """
     first, last = _first_and_last(data.events, data.events.offsets)
     hot = (known > 0) & (first < (trained_before if trained_before is not None else NO_TIME))
@@ -37,7 +38,8 @@ def user_table(data: Dataset, *, known: Int64s, trained_before: int | None, reco
         "recommended": pa.array(recommended.astype(np.int32)),
         "shortfall_reason": pa.array(np.where(short, "catalogue_exhausted", ""), mask=~short),
     }
-    return _with_extras(pa.table(columns, schema=schemas.arrow(schemas.USERS)), data.users)
+    table = pa.table(columns, schema=schemas.arrow(schemas.USERS)).append_column("inhuman", pa.array(data.inhuman))
+    return _with_extras(table, data.users)
 
 
 def item_table(data: Dataset, in_vocabulary: Bools) -> pa.Table:

@@ -3,7 +3,8 @@
 Importing this package loads no TensorFlow; `fit` and `tutorial` do.
 """
 
-from recbatch.train.decision import Decision, decide
+from recbatch.train.checkpoints import Checkpoints
+from recbatch.train.decision import Decision, decide, predecessor
 from recbatch.train.fitting import Fitted, fit
 from recbatch.train.shelf import (
     JUDGED,
@@ -22,6 +23,7 @@ from recbatch.train.tutorial import tutorial
 __all__ = [
     "JUDGED",
     "SERVED",
+    "Checkpoints",
     "Decision",
     "Fitted",
     "decide",
@@ -30,6 +32,7 @@ __all__ = [
     "model_head",
     "model_heads",
     "model_key",
+    "predecessor",
     "reject",
     "rejected",
     "save",

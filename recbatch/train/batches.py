@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +16,7 @@ Examples = dict[str, npt.NDArray[np.generic]]
     history_rows, history_titles, history_weights    int32, float32 (h,)  what it is made of
     target_rows, target_titles, target_weights       int32, float32 (t,)  the right answers; weights sum to 1 per row
     importance                                       float32 (B,) by number of answers, mean 1; 0 where there is none
+    users                                            int64 (B,)
 """
 
 Flat = tuple[Int32s, Int32s]
@@ -29,33 +28,48 @@ def trainable_users(events: Events) -> Int64s:
     return np.flatnonzero(events.counts)
 
 
-def examples(events: Events, recipe: Recipe, size: int, random: np.random.Generator) -> Iterator[Examples]:
-    """Endless batches of `size` users; passes over the users are shuffled anew and joined without a short batch."""
-    users = trainable_users(events)
-    queue = np.empty(0, np.int64)
-    make = next_examples if recipe.objective == "next" else fill_in_examples
-    while True:
-        while len(queue) < size:
-            queue = np.concatenate([queue, random.permutation(users)])
-        yield make(events, queue[:size], recipe, random)
-        queue = queue[size:]
+class Stream:
+    """Endless batches of users; passes over the users are shuffled anew and joined without a short batch."""
+
+    def __init__(self, events: Events, recipe: Recipe, size: int, random: np.random.Generator) -> None:
+        """Begins a first pass.
+
+        Args:
+            events: all users', items as vocabulary rows.
+            recipe: how examples are cut.
+            size: users per batch.
+            random: of order, cuts and dropout.
+        """
+        self._events, self._recipe, self._size, self._random = events, recipe, size, random
+        self._users = trainable_users(events)
+        self._make = next_examples if recipe.objective == "next" else fill_in_examples
+        self.queue = np.empty(0, np.int64)
+        """Users whose turn comes next; with the generator's state, all that there is to remember."""
+
+    def draw(self) -> Examples:
+        """The next batch."""
+        while len(self.queue) < self._size:
+            self.queue = np.concatenate([self.queue, self._random.permutation(self._users)])
+        users, self.queue = self.queue[: self._size], self.queue[self._size :]
+        return self._make(self._events, users, self._recipe, self._random)
 
 
 def next_examples(events: Events, users: Int64s, recipe: Recipe, random: np.random.Generator) -> Examples:
     """Cuts each user's events at a random point: what lies before is the history, the next ones are the answers.
 
     A share `dropout` of the history is hidden from the query; it still must not be asked about. A cut before the first
-    event gives an empty history: so `query_bias` learns what newcomers do.
+    event gives an empty history: so `query_bias` and the users' tokens learn what newcomers do.
     """
     first, end = events.offsets[users], events.offsets[users + 1]
     cuts = first + (random.random(len(users)) * (end - first)).astype(np.int64)
+    cuts = np.where(_newcomers(users, recipe, random), first, cuts)
     rows, places = event_spans(np.maximum(first, cuts - recipe.reading.max_history), cuts)
     kept = random.random(len(rows)) >= recipe.dropout
     weights = _weights(events, rows[kept], places[kept], cuts, recipe)
     seen = rows, events.items[places]
     answer_rows, ahead = event_spans(cuts, np.minimum(end, cuts + recipe.targets))
     history = rows[kept], seen[1][kept]
-    return _examples(len(users), seen, history, weights, (answer_rows, events.items[ahead]))
+    return _examples(users, seen, history, weights, (answer_rows, events.items[ahead]))
 
 
 def fill_in_examples(events: Events, users: Int64s, recipe: Recipe, random: np.random.Generator) -> Examples:
@@ -63,10 +77,16 @@ def fill_in_examples(events: Events, users: Int64s, recipe: Recipe, random: np.r
     first, end = events.offsets[users], events.offsets[users + 1]
     rows, places = event_spans(np.maximum(first, end - recipe.reading.max_history), end)
     kept = random.random(len(rows)) >= recipe.dropout
+    kept &= ~_newcomers(users, recipe, random)[rows]
     weights = _weights(events, rows[kept], places[kept], end, recipe)
     titles = events.items[places]
     history = rows[kept], titles[kept]
-    return _examples(len(users), history, history, weights, (rows[~kept], titles[~kept]))
+    return _examples(users, history, history, weights, (rows[~kept], titles[~kept]))
+
+
+def _newcomers(users: Int64s, recipe: Recipe, random: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Whose whole history is hidden, so that tokens learn to speak for users who have none."""
+    return random.random(len(users)) < recipe.newcomers if recipe.newcomers else np.zeros(len(users), np.bool_)
 
 
 def event_spans(first: Int64s, end: Int64s) -> tuple[Int32s, Int64s]:
@@ -83,9 +103,10 @@ def _weights(events: Events, rows: Int32s, places: Int64s, ends: Int64s, recipe:
     return divided(raw, norms[rows])
 
 
-def _examples(size: int, seen: Flat, history: Flat, weights: Float32s, answers: Flat) -> Examples:
-    count = np.bincount(answers[0], minlength=size)
+def _examples(users: Int64s, seen: Flat, history: Flat, weights: Float32s, answers: Flat) -> Examples:
+    count = np.bincount(answers[0], minlength=len(users))
     return {
+        "users": users,
         "seen_rows": seen[0],
         "seen_titles": seen[1],
         "history_rows": history[0],

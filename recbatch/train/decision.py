@@ -64,6 +64,30 @@ def decide(
     return Decision(False, f"Model {head['model_id']} is {_age(head, run_date)} old and still fits.", head["model_id"])
 
 
+def predecessor(lake: Lake, parent: Json | None, data: Dataset, settings: config.Train, seed: int) -> str:
+    """The model that a training of tonight may go on from: that of the parent run.
+
+    Args:
+        lake: where models stand.
+        parent: manifest of the parent run, if there is one.
+        data: tonight's.
+        settings: hyper-parameters; any other than the parent's mean new weights.
+        seed: the run's.
+
+    Returns:
+        Its id; empty if it is none, damaged, stopped by the gate, or the last of `max_warm_starts` in a row.
+    """
+    model_id = str((parent or {}).get("model_id") or "")
+    heads = [head for head in model_heads(lake) if head["model_id"] == model_id]
+    if not settings.warm_start or not heads or model_id in rejected(lake) or store.faults(lake.models / model_id):
+        return ""
+    head = heads[0]
+    same = head["train_digest"] == train_digest(settings) and head["seed"] == seed
+    goes_on = head.get("warm_starts", 0) < settings.max_warm_starts and trained_before(head) < data.run_date
+    timed = head["objective"] == settings.objective  # `next` without times is another model
+    return model_id if same and goes_on and timed else ""
+
+
 def vocabulary_drift(data: Dataset, towers: HistoryTowers, since: date) -> float:
     """Share of the events since a day (of all events where none has a time) on titles the model does not know."""
     start = int(datetime(since.year, since.month, since.day, tzinfo=UTC).timestamp()) * 1_000_000

@@ -8,18 +8,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recbatch import config
 from recbatch.contracts import NO_ITEM, Dataset, Events, Progress, no_progress
 from recbatch.errors import DataError
-from recbatch.model import HistoryTowers, Part, concatenate
-from recbatch.train.batches import examples, trainable_users
-from recbatch.train.candidates import Candidates
-from recbatch.train.recipes import Recipe, recipes
+from recbatch.model import FeatureSpace, HistoryTowers, Part, Tokens, concatenate
+from recbatch.train.checkpoints import Checkpoints
+from recbatch.train.recipes import recipes
 from recbatch.train.returning import returning_weight
-
-_LAST_RATE = 0.05
-"""The learning rate falls along a cosine to this share of where it began."""
+from recbatch.train.trainer import Clock, Inputs, Trainer, steps_per_pass
 
 _SEEDS = 2**32
 """TensorFlow and NumPy's old generator take no larger seed."""
@@ -33,14 +31,20 @@ class Fitted:
     objective: str
     """`next` or `fill_in`: what was really trained; `next` without times falls back to `fill_in`."""
     epochs: int
-    """Passes over the users that were made, by each part."""
+    """Passes over the users that were planned for each part."""
     steps: int
-    """Gradient steps, all parts together."""
+    """Gradient steps that were made, all parts together."""
     losses: tuple[tuple[float, ...], ...]
     """Per part and epoch: mean cross-entropy per answer, in nats."""
     seconds: float
     settings: config.Train
     seed: int
+    warm: bool = False
+    """Whether it started from an earlier model."""
+    budget_reached: bool = False
+    """Whether the time budget, not the settings, said how many passes there were."""
+    input_share: float = 0.0
+    """Share of the training time that went into making batches."""
 
 
 def fit(
@@ -50,19 +54,27 @@ def fit(
     seed: int,
     *,
     epochs: int | None = None,
+    start: HistoryTowers | None = None,
+    budget: float | None = None,
+    checkpoints: Checkpoints | None = None,
     progress: Progress = no_progress,
 ) -> Fitted:
     """Trains towers on some events of a dataset.
 
-    The vocabulary is every title with at least one of these events, in position order. The same events, settings, seed,
-    machine and number of threads give the same bits.
+    The vocabulary is every title with at least one of these events, in position order. The same arguments, machine and
+    number of threads give the same bits, interrupted and resumed or not, unless the budget ended training.
 
     Args:
-        events: what the model may see; `items` index `data.item_ids`. Not changed.
+        events: what the model may see; `items` index `data.item_ids`. Not changed. Events of users of inhuman volume
+            are left out.
         data: the dataset they come from.
         settings: hyper-parameters.
         seed: of initial weights, order of users, cuts and dropout.
         epochs: passes over the users instead of what the settings say: a refit repeats the passes of the judged model.
+        start: an earlier model to go on from, with `settings.warm_epochs` of the passes; its tokens are kept. Titles
+            that it does not know begin with what their tokens say.
+        budget: seconds that training may take; fewer passes are made if the plan would take longer.
+        checkpoints: where an interrupted training is resumed from.
         progress: called after every epoch as progress("train", done, total).
 
     Returns:
@@ -71,74 +83,92 @@ def fit(
     Raises:
         DataError: there is not one event.
     """
+    began = time.monotonic()
+    events = data.human(events)
     if not len(events.items):
         raise DataError("no events to train on: widen the source, lower dataset.min_rating or choose a later run date")
-    started = time.monotonic()
     present = np.unique(events.items)
     rows = np.full(data.num_items, NO_ITEM, np.int32)
     rows[present] = np.arange(len(present), dtype=np.int32)
-    encoded = replace(events, items=rows[events.items])
-    plan = recipes(settings, data.has_times)
-    passes = epochs or affordable_epochs(settings, encoded)
-    parts: list[Part] = []
-    losses: list[tuple[float, ...]] = []
+    ids = data.item_ids.take(pa.array(present))
+    tokens = start.tokens if start else _tokens(data, settings)
+    inputs = Inputs(
+        events=replace(events, items=rows[events.items]),
+        titles=len(present),
+        described=tokens.items.matrix(data.items.take(pa.array(present))),
+        profiles=tokens.users.codes(data.users),
+        user_tokens=tokens.users.size,
+    )
+    plan = recipes(settings, data.has_times, newcomers=bool(tokens.users.size))
+    passes = epochs or affordable_epochs(settings, inputs.events, warm=start is not None)
+    planned, parts, losses, clocks = passes, list[Part](), list[tuple[float, ...]](), list[Clock]()
     for number, recipe in enumerate(plan):
-        told = _told(progress, number * passes, len(plan) * passes)
-        part, curve = _train(encoded, recipe, settings, passes, seed=(seed + number) % _SEEDS, told=told)
-        parts.append(part)
-        losses.append(curve)
-    towers = concatenate(data.item_ids.take(pa.array(present)), parts, [recipe.share for recipe in plan])
+        begun = _started(start, number, ids, inputs) if start else None
+        trainer = Trainer(inputs, recipe, settings, (seed + number) % _SEEDS, start=begun)
+        if budget and number == 0 and not epochs:
+            passes = _agreed(trainer, passes, budget / len(plan), checkpoints)
+        done = trainer.run(
+            passes,
+            name=str(number),
+            told=_told(progress, number * passes, len(plan) * passes),
+            until=began + budget * (number + 1) / len(plan) if budget else None,
+            checkpoints=checkpoints,
+        )
+        trainer.close()
+        parts.append(done.part)
+        losses.append(done.losses)
+        clocks.append(done.clock)
+    towers = concatenate(ids, parts, [recipe.share for recipe in plan], tokens)
     if plan[0].objective == "next":
-        towers = replace(towers, returning_weight=returning_weight(towers, encoded, seed))
+        towers = replace(towers, returning_weight=returning_weight(towers, inputs.events, seed))
+    made = sum(map(len, losses))
     return Fitted(
         towers=towers,
         objective=plan[0].objective,
         epochs=passes,
-        steps=len(plan) * passes * _steps_per_epoch(settings, encoded),
+        steps=made * steps_per_pass(settings, inputs.events),
         losses=tuple(losses),
-        seconds=time.monotonic() - started,
+        seconds=time.monotonic() - began,
         settings=settings,
         seed=seed,
+        warm=start is not None,
+        budget_reached=passes < planned or made < passes * len(plan),
+        input_share=sum(clock.input for clock in clocks)
+        / max(1e-9, sum(clock.input + clock.steps for clock in clocks)),
     )
 
 
-def affordable_epochs(settings: config.Train, events: Events) -> int:
-    """Passes over the users that `epochs` and `max_steps` allow, one at least."""
-    return max(1, min(settings.epochs, settings.max_steps // _steps_per_epoch(settings, events)))
+def affordable_epochs(settings: config.Train, events: Events, *, warm: bool = False) -> int:
+    """Passes over the users that `epochs` and `max_steps` allow, one at least; fewer for a model that goes on."""
+    whole = min(settings.epochs, settings.max_steps // steps_per_pass(settings, events))
+    return max(1, round(whole * settings.warm_epochs) if warm else whole)
 
 
-def _steps_per_epoch(settings: config.Train, events: Events) -> int:
-    """A pass over the users, or as much of it as `max_steps` leaves time for."""
-    return min(settings.max_steps, -(-len(trainable_users(events)) // settings.batch_size))
+def _agreed(trainer: Trainer, passes: int, seconds: float, checkpoints: Checkpoints | None) -> int:
+    """The passes that a budget allows; those of an interrupted training, if there is one."""
+    found = checkpoints.load("0") if checkpoints else None
+    return int(found[1]["passes"]) if found else trainer.affordable_passes(passes, seconds)
+
+
+def _tokens(data: Dataset, settings: config.Train) -> Tokens:
+    return Tokens(
+        FeatureSpace.fit(data.users, settings.user_features, "train.user_features"),
+        FeatureSpace.fit(data.items, settings.item_features, "train.item_features"),
+    )
+
+
+def _started(start: HistoryTowers, number: int, ids: pa.StringArray, inputs: Inputs) -> Part:
+    """A part of an earlier model over tonight's vocabulary."""
+    part = start.parts[number]
+    row = np.asarray(pc.fill_null(pc.index_in(ids, value_set=start.item_ids), NO_ITEM))
+    known = row != NO_ITEM
+    counts = np.bincount(inputs.events.items, minlength=inputs.titles)
+    bias = np.log(counts / counts.mean()).astype(np.float32) + inputs.described @ part.token_bias
+    history, candidates = inputs.described @ part.token_history, inputs.described @ part.token_candidates
+    history[known], candidates[known] = part.history[row[known]], part.candidates[row[known]]
+    bias[known] = part.candidate_bias[row[known]]
+    return replace(part, history=history, candidates=candidates, candidate_bias=bias)
 
 
 def _told(progress: Progress, before: int, total: int) -> Callable[[int], None]:
     return lambda done: progress("train", before + done, total)
-
-
-def _train(
-    events: Events, recipe: Recipe, settings: config.Train, passes: int, *, seed: int, told: Callable[[int], None]
-) -> tuple[Part, tuple[float, ...]]:
-    from recbatch.model import two_tower  # loads TensorFlow
-
-    tf = two_tower.tf
-    tf.keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    random = np.random.default_rng(seed)
-    popularity = np.bincount(events.items).astype(np.float32)
-    steps = _steps_per_epoch(settings, events)
-    model = two_tower.TwoTower(np.log(popularity / popularity.mean()), recipe.embedding_dim)
-    rate = tf.keras.optimizers.schedules.CosineDecay(settings.learning_rate, passes * steps, alpha=_LAST_RATE)
-    model.compile(optimizer=tf.keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay))
-    step = tf.function(model.train_step, reduce_retracing=True)
-    candidates = Candidates(popularity, random)
-    size = min(settings.batch_size, len(trainable_users(events)))
-    stream = examples(events, recipe, size, random)
-    losses = []
-    for done in range(passes):
-        sums = [step(two_tower.tensors(candidates.batch(next(stream))))["loss"] for _ in range(steps)]
-        losses.append(float(np.mean(sums)) / size)
-        told(done + 1)
-    part = two_tower.export(model, recipe.reading)
-    tf.keras.backend.clear_session()
-    return part, tuple(losses)

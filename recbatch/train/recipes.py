@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recbatch import config
 from recbatch.model import History
 
-RECIPE_VERSION = 3
+RECIPE_VERSION = 4
 """Raised when the same settings come to mean other weights: every model is then trained anew."""
 
 
@@ -27,9 +27,11 @@ class Recipe:
     reading: History
     share: float
     """Weight of this part's score in the sum."""
+    newcomers: float = 0.0
+    """Share of examples whose whole history is hidden."""
 
 
-def recipes(settings: config.Train, has_times: bool) -> tuple[Recipe, ...]:
+def recipes(settings: config.Train, has_times: bool, *, newcomers: bool = False) -> tuple[Recipe, ...]:
     """The parts to train.
 
     `next` is half the columns trained on what follows and half on what is missing: the scores are added. On MovieLens
@@ -38,14 +40,18 @@ def recipes(settings: config.Train, has_times: bool) -> tuple[Recipe, ...]:
     Args:
         settings: hyper-parameters.
         has_times: whether the order of events means anything; without it `next` becomes `fill_in`.
+        newcomers: whether users have tokens, which then also learn to speak for users without a history.
 
     Returns:
         At least one recipe; the first carries the objective's name.
     """
+    share = settings.newcomers if newcomers else 0.0
     if settings.objective == "fill_in" or not has_times:
-        return (_fill_in(settings, settings.embedding_dim, settings.fill_in_weight_decay),)
-    first = settings.embedding_dim // 2
-    return _next(settings, first), _fill_in(settings, settings.embedding_dim - first, settings.weight_decay)
+        parts: tuple[Recipe, ...] = (_fill_in(settings, settings.embedding_dim, settings.fill_in_weight_decay),)
+    else:
+        first = settings.embedding_dim // 2
+        parts = _next(settings, first), _fill_in(settings, settings.embedding_dim - first, settings.weight_decay)
+    return tuple(replace(part, newcomers=share) for part in parts)
 
 
 def _next(settings: config.Train, dim: int) -> Recipe:

@@ -2,7 +2,7 @@
 
     models/<model_id>/manifest.json                      head and sha256 of every file
     models/<model_id>/settings.json, decisions.json
-    models/<model_id>/{judged,served}/<array>.npy, vocabulary.arrow
+    models/<model_id>/{judged,served}/<array>.npy, vocabulary.arrow, tokens.json
     models/rejected.json                                 models that the gate stopped, and why
 
 A folder appears whole and never changes. Its id says everything it depends on, so a model that is there already is the
@@ -22,8 +22,8 @@ import pyarrow as pa
 
 from recbatch import config, schemas, store
 from recbatch.contracts import Dataset, Json
-from recbatch.errors import RecbatchError, UsageError
-from recbatch.model import HistoryTowers
+from recbatch.errors import RecbatchError, StorageFailed, UsageError
+from recbatch.model import FeatureSpace, HistoryTowers, Tokens
 from recbatch.store import Lake
 from recbatch.train.fitting import Fitted
 from recbatch.train.recipes import RECIPE_VERSION
@@ -35,7 +35,7 @@ SERVED: Literal["served"] = "served"
 
 _REJECTED = "rejected.json"
 _MODEL_ID = re.compile(r"m-\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
-_WHEN_TO_TRAIN = {"mode", "max_model_age_days", "max_vocabulary_drift"}
+_WHEN_TO_TRAIN = {"mode", "max_model_age_days", "max_vocabulary_drift", "warm_start", "max_warm_starts"}
 """Settings that say when to train, not what comes out."""
 
 
@@ -58,7 +58,7 @@ def model_key(data: Dataset, settings: config.Train, seed: int, parent: str = ""
     return f"m-{data.run_date.isoformat()}-{hashlib.sha256(store.canonical(depends_on)).hexdigest()[:12]}"
 
 
-def model_head(data: Dataset, settings: config.Train, seed: int, parent: str = "") -> Json:
+def model_head(data: Dataset, settings: config.Train, seed: int, parent: str = "", warm_starts: int = 0) -> Json:
     """What a model's manifest says of its origin, `model_id` and `trained_before` (ISO date) among it."""
     return {
         "contract": schemas.CONTRACT_VERSION,
@@ -68,6 +68,7 @@ def model_head(data: Dataset, settings: config.Train, seed: int, parent: str = "
         "train_digest": train_digest(settings),
         "seed": seed,
         "parent": parent,
+        "warm_starts": warm_starts,
     }
 
 
@@ -116,7 +117,11 @@ def load(lake: Lake, model_id: str, which: Literal["judged", "served"] = "served
     arrays = {path.stem: np.load(path, allow_pickle=False) for path in sorted((folder / which).glob("*.npy"))}
     with pa.memory_map(str(folder / which / "vocabulary.arrow")) as file:
         table = pa.ipc.open_file(file).read_all()
-    return HistoryTowers.from_arrays(table["item_id"].combine_chunks(), arrays)
+    if not (folder / which / "tokens.json").is_file():
+        raise StorageFailed(f"{folder}: written by an older recbatch; train anew with --train always")
+    known = store.read_checked_json(folder / which / "tokens.json")
+    tokens = Tokens(FeatureSpace.from_json(known["users"]), FeatureSpace.from_json(known["items"]))
+    return HistoryTowers.from_arrays(table["item_id"].combine_chunks(), arrays, tokens)
 
 
 def model_heads(lake: Lake) -> list[Json]:
@@ -170,6 +175,8 @@ def _decisions(fitted: Fitted) -> Json:
         "objective": fitted.objective,
         "epochs": fitted.epochs,
         "steps": fitted.steps,
+        "warm": fitted.warm,
+        "budget_reached": fitted.budget_reached,
         "losses": [[round(loss, 6) for loss in curve] for curve in fitted.losses],
     }
 
@@ -178,6 +185,8 @@ def _write_towers(folder: Path, towers: HistoryTowers) -> None:
     store.make_folder(folder)
     for name, array in towers.to_arrays().items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    tokens: Json = {"users": towers.tokens.users.to_json(), "items": towers.tokens.items.to_json()}
+    store.write_checked_json(folder / "tokens.json", tokens)
     table = pa.table({"item_id": towers.item_ids})
     with pa.OSFile(str(folder / "vocabulary.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)

@@ -20,9 +20,9 @@ from ._process import Zygote
 RECBATCH = Path(sys.executable).with_name("recbatch")
 FAST = [
     *("--set", "train.epochs=30", "--set", "train.max_steps=60", "--set", "train.embedding_dim=32"),
-    *("--set", "judge.users_wanted=60"),
+    *("--set", "judge.users_wanted=60", "--set", "train.user_features={}"),
 ]
-"""Enough training to beat popularity on the small world, and no more."""
+"""Enough training to beat popularity on the small world, and no more; newcomers get what is popular."""
 WORLD = "sample:users=200,titles=120,seed=3"
 _ZYGOTE = Zygote()
 

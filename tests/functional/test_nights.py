@@ -142,7 +142,7 @@ def put_a_useless_model_on_the_shelf(cli, tmp_path, run_date):
     folder = aside.lake / "models" / model_id
     generator = np.random.default_rng(0)
     for which in ("judged", "served"):
-        path = folder / which / "candidates.npy"
+        path = folder / which / "candidates_0.npy"
         np.save(path, (generator.normal(size=np.load(path).shape) * 20).astype(np.float32))
     head = {
         key: value
@@ -189,7 +189,7 @@ def test_a_model_that_fails_the_gate_changes_nothing_and_says_by_how_much(cli, t
 def test_where_tonights_model_fails_the_parents_meets_todays_histories(cli, base_lake, tmp_path):
     first = cli.rows("select model_id from runs")[0]["model_id"]
     useless = put_a_useless_model_on_the_shelf(cli, tmp_path, "2020-02-04")
-    done = cli.night("2020-02-04", *TRAINED)
+    done = cli.night("2020-02-04", *TRAINED, "--set", "train.warm_start=false")
     assert done["status"] == "published"
     assert done["model_id"] == first
     assert f"Tonight's model {useless} failed the gate" in done["train"]["reason"]
@@ -336,7 +336,7 @@ def test_a_moved_lake_still_reads_and_is_continued(cli, base_lake, tmp_path):
 
 def test_a_damaged_model_is_never_scored_with(cli, base_lake):
     (model,) = (cli.lake / "models").iterdir()
-    weights = next(model.rglob("served/candidates.npy"))
+    weights = next(model.rglob("served/candidates_0.npy"))
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.chmod(0o640)

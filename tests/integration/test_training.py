@@ -9,7 +9,7 @@ import pytest
 from recbatch import config
 from recbatch.errors import DataError
 from recbatch.model import History, acc_at_k, concatenate, known_events
-from recbatch.train import fit, tutorial
+from recbatch.train import Checkpoints, fit, tutorial
 from tests.unit._worlds import build
 
 TASTES = 5
@@ -76,6 +76,98 @@ def test_a_refit_repeats_the_epochs_of_the_judged_model(world):
     judged = fit(train, world, SMALL.model_copy(update={"epochs": 2}), 1)
     served = fit(world.events, world, SMALL, 1, epochs=judged.epochs)
     assert (served.epochs, served.steps) == (judged.epochs, judged.steps)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_an_interrupted_training_ends_in_the_same_bits(world, tmp_path, after):
+    short = SMALL.model_copy(update={"epochs": 4})
+    whole = fit(world.events, world, short, 5)
+
+    def kill(stage, done, total):
+        if done == after:
+            raise Killed
+
+    kept = Checkpoints(tmp_path / "m", seconds_apart=0)
+    with pytest.raises(Killed):
+        fit(world.events, world, short, 5, checkpoints=kept, progress=kill)
+    calls = []
+    resumed = fit(world.events, world, short, 5, checkpoints=kept, progress=lambda *call: calls.append(call))
+    assert bits(resumed) == bits(whole)
+    assert resumed.losses == whole.losses
+    assert len(calls) <= 8 - after + 1  # the pass that was not kept is made again
+
+
+def test_a_budget_is_kept_and_repeatable(world):
+    settings = SMALL.model_copy(update={"epochs": 100_000, "max_steps": 1_000_000})
+    fitted = fit(world.events, world, settings, 1, budget=4.0)
+    assert fitted.budget_reached
+    assert 1 <= fitted.epochs < 100_000
+    assert fitted.seconds < 25  # most of it TensorFlow's tracing
+    again = fit(world.events, world, settings, 1, epochs=fitted.epochs)
+    assert again.epochs == fitted.epochs
+    if all(len(curve) == fitted.epochs for curve in fitted.losses):
+        assert bits(again) == bits(fitted)
+
+
+def test_past_its_deadline_training_ends_with_the_best_weights(world):
+    settings = SMALL.model_copy(update={"epochs": 50})
+    fitted = fit(world.events, world, settings, 1, epochs=50, budget=1e-6)
+    assert [len(curve) for curve in fitted.losses] == [1, 1]
+    assert fitted.budget_reached
+    assert fitted.epochs == 50
+
+
+def test_a_warm_start_keeps_the_old_and_takes_in_the_new(world):
+    known = world.events.where(world.events.items % 25 != 3)
+    parent = fit(known, world, SMALL, 1)
+    child = fit(world.events, world, SMALL, 1, start=parent.towers)
+    assert child.warm
+    assert child.epochs == round(SMALL.epochs * SMALL.warm_epochs)
+    assert len(child.towers.item_ids) == world.num_items > len(parent.towers.item_ids)
+    train, test = halves(world)
+    cold = fit(train, world, SMALL, 1)
+    half = fit(train, world, SMALL, 1, start=fit(train.where(train.items % 25 != 3), world, SMALL, 1).towers)
+    scratch, warm = (acc_at_k(one.towers, train, test, (10,))[10] for one in (cold, half))
+    assert warm > scratch - 0.04
+
+
+def test_features_speak_for_newcomers_and_for_titles_without_events():
+    random = np.random.default_rng(0)
+    events, people = [], {}
+    for user in range(200):
+        taste = user % TASTES
+        people[f"u{user:03}"] = f"group {taste}"
+        for place, title in enumerate(random.permutation(np.arange(taste, TITLES, TASTES))[:6]):
+            events.append((f"u{user:03}", str(title), 60.0 - place))
+    people |= {f"v{taste}": f"group {taste}" for taste in range(TASTES)}
+    names = {str(n): f"Title {n}" for n in range(TITLES + TASTES)}
+    users = pa.table({"user_id": list(people), "gender": list(people.values())})
+    data = build(events, names, users=users)
+    genres = pa.array([[f"genre {int(n) % TASTES}"] for n in data.item_ids.to_pylist()], pa.list_(pa.string()))
+    data = replace(data, items=data.items.append_column("genres", genres))
+    towers = fit(data.events, data, SMALL, 1).towers.with_items(data)
+    assert len(towers.item_ids) == TITLES + TASTES
+    newcomers = np.flatnonzero(data.events.counts == 0)
+    scores = towers.embed(data.events.of_users(newcomers), towers.profiles(data)[newcomers]) @ towers.candidates.T
+    taste = np.array([int(name) % TASTES for name in towers.item_ids.to_pylist()])
+    old = np.array([int(name) < TITLES for name in towers.item_ids.to_pylist()])
+    for place, user in enumerate(newcomers):
+        own = int(data.user_ids[user].as_py()[1:])
+        assert (taste[old][np.argsort(-scores[place, old])[:8]] == own).mean() > 0.7
+        unseen = scores[place, ~old]
+        assert taste[~old][np.argmax(unseen)] == own
+
+
+def test_nothing_is_learned_from_users_of_inhuman_volume(world):
+    short = SMALL.model_copy(update={"epochs": 2})
+    flagged = np.zeros(world.num_users, np.bool_)
+    flagged[7] = True
+    kept = world.events.where(world.events.users_of_events() != 7)
+    assert bits(fit(world.events, replace(world, inhuman=flagged), short, 1)) == bits(fit(kept, world, short, 1))
 
 
 def test_many_users_get_fewer_epochs(world):

@@ -60,7 +60,13 @@ class SumTowers:
     def event_vectors(self, histories):
         return self.candidates[histories.items]
 
-    def embed(self, histories):
+    def profiles(self, data):
+        return None
+
+    def with_items(self, data):
+        return self
+
+    def embed(self, histories, profiles=None):
         queries = np.zeros((histories.num_users, self.dim), np.float32)
         np.add.at(queries, histories.users_of_events(), self.candidates[histories.items])
         return queries

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from recbatch.contracts import Events, Towers
-from recbatch.model import History, HistoryTowers, Part, acc_at_k, concatenate, known_events
+from recbatch.model import FeatureSpace, History, HistoryTowers, Part, Tokens, acc_at_k, concatenate, known_events
+from recbatch.model.features import Field
 from tests.unit._worlds import build
 
 TITLES = 30
@@ -130,7 +131,7 @@ def test_scores_of_parts_add_up():
 def test_arrays_round_trip():
     arrays = BOTH.to_arrays()
     assert all(array.dtype.kind in "if" for array in arrays.values())
-    again = HistoryTowers.from_arrays(BOTH.item_ids, arrays)
+    again = HistoryTowers.from_arrays(BOTH.item_ids, arrays, BOTH.tokens)
     np.testing.assert_array_equal(again.embed(MIXED), BOTH.embed(MIXED))
     assert (again.widths, again.readings) == (BOTH.widths, BOTH.readings)
 
@@ -157,3 +158,66 @@ def test_acc_at_k_by_hand():
     assert acc_at_k(model, train, test, (1, 2, 3)) == {1: 0.0, 2: 0.0, 3: 1.0}
     assert acc_at_k(model, train, test, (3, 4), exclude_seen=False) == {3: 0.0, 4: 1.0}
     assert acc_at_k(model, train, replace(test, items=np.array([-1], np.int32)), (4,)) == {4: 0.0}
+
+
+def with_tokens(seed=3):
+    """Towers over titles 0 to 27 of a world of 30, users with two columns, items with genres."""
+    random = np.random.default_rng(seed)
+    genres = [["a"] if n % 3 else ["a", "b"] for n in range(TITLES)]
+    items = pa.table({"genres": pa.array([*genres[:29], []], pa.list_(pa.string()))})
+    users = pa.table({"sex": ["f", "m"] * 5, "town": [None, *["x", "y", "z"] * 3]})
+    tokens = Tokens(
+        FeatureSpace((Field("sex", ("f", "m")), Field("town", ("x", "y")))),
+        FeatureSpace((Field("genres", ("a", "b")),)),
+    )
+    part = Part(
+        *random.normal(size=(2, 28, 5)).astype(np.float32),
+        random.normal(size=28).astype(np.float32),
+        random.normal(size=5).astype(np.float32),
+        WHOLE,
+        profile=random.normal(size=(4, 5)).astype(np.float32),
+        token_history=random.normal(size=(2, 5)).astype(np.float32),
+        token_candidates=random.normal(size=(2, 5)).astype(np.float32),
+        token_bias=random.normal(size=2).astype(np.float32),
+        unknown_bias=-4.0,
+    )
+    ids = [f"{n:02}" for n in range(TITLES)]
+    data = build([("u0", ids[0], 1.0)], {name: name for name in ids})
+    data = replace(data, items=data.items.append_column("genres", items["genres"]))
+    return concatenate(pa.array(ids[:28]), [part], [0.25], tokens), replace(data, users=users), part
+
+
+def test_a_title_without_events_is_what_its_tokens_say():
+    towers, data, part = with_tokens()
+    more = towers.with_items(data)
+    assert more.item_ids.to_pylist()[28:] == ["28"]  # 29 has no token
+    np.testing.assert_array_equal(more.candidates[:28], towers.candidates)
+    np.testing.assert_allclose(more.candidates[28, :5], part.token_candidates[0] * 0.5, rtol=1e-6)
+    np.testing.assert_allclose(more.history[28], part.token_history[0] * 0.5, rtol=1e-6)
+    np.testing.assert_allclose(more.candidates[28, 5], (part.token_bias[0] - 4) * 0.25, rtol=1e-6)
+    assert towers.with_items(replace(data, items=data.items.drop_columns(["genres"]))) is towers
+
+
+def test_tokens_of_a_user_count_less_the_longer_the_history():
+    towers, data, part = with_tokens()
+    profiles = towers.profiles(data)
+    assert profiles[:3].tolist() == [[0, -1], [1, 2], [0, 3]]
+    events = histories([0, 0, 0, 1, 2, 3, 0, 0, 0, 9])
+    events = replace(events, items=events.items % 28)
+    added = (towers.embed(events, profiles) - towers.embed(events))[:, :5] * 2  # the share's root is a half
+    for user in range(10):
+        known = profiles[user][profiles[user] >= 0]
+        expected = part.profile[known].sum(axis=0) / (1 + events.counts[user])
+        np.testing.assert_allclose(added[user], expected, atol=1e-5)
+    some = np.array([7, 2])
+    np.testing.assert_array_equal(
+        towers.embed(events.of_users(some), profiles[some]), towers.embed(events, profiles)[some]
+    )
+    assert BOTH.profiles(data) is None
+
+
+def test_arrays_with_tokens_round_trip():
+    towers, data, _ = with_tokens()
+    again = HistoryTowers.from_arrays(towers.item_ids, towers.to_arrays(), towers.tokens)
+    np.testing.assert_array_equal(again.with_items(data).candidates, towers.with_items(data).candidates)
+    np.testing.assert_array_equal(again.profile, towers.profile)

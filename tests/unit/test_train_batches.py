@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from recbatch import config
 from recbatch.contracts import Events
 from recbatch.model import History
-from recbatch.train.batches import examples, fill_in_examples, next_examples, trainable_users
+from recbatch.train.batches import Stream, fill_in_examples, next_examples, trainable_users
 from recbatch.train.recipes import Recipe, recipes
 
 
@@ -89,9 +88,22 @@ def test_history_weights_are_those_of_serving():
 
 
 def test_each_pass_meets_every_user_once_in_another_order():
-    rows = list(islice(examples(WORLD, NEXT, 2, np.random.default_rng(0)), 4))
-    assert all(len(batch["importance"]) == 2 for batch in rows)
+    stream = Stream(WORLD, NEXT, 2, np.random.default_rng(0))
+    drawn = [stream.draw() for _ in range(40)]
+    passes = np.concatenate([batch["users"] for batch in drawn]).reshape(20, 4)
     assert trainable_users(WORLD).tolist() == [0, 1, 3, 4]
+    assert np.sort(passes, axis=1).tolist() == [[0, 1, 3, 4]] * 20
+    assert len({tuple(order) for order in passes.tolist()}) > 5
+
+
+@pytest.mark.parametrize(("make", "recipe"), [(next_examples, NEXT), (fill_in_examples, FILL_IN)])
+def test_newcomers_have_no_history(make, recipe):
+    batch = make(WORLD, np.repeat(USERS, 300), replace(recipe, newcomers=0.5), np.random.default_rng(3))
+    size = len(batch["users"])
+    without = np.bincount(batch["history_rows"], minlength=size) == 0
+    usual = make(WORLD, np.repeat(USERS, 300), recipe, np.random.default_rng(3))
+    assert without.mean() > 0.5 > (np.bincount(usual["history_rows"], minlength=size) == 0).mean()
+    assert np.isin(np.flatnonzero(without), batch["target_rows"]).any()
 
 
 def test_without_times_next_falls_back():

@@ -12,7 +12,21 @@ from recbatch import config, store
 from recbatch.errors import InputMissing, StorageFailed, UsageError
 from recbatch.model import History, Part, concatenate
 from recbatch.store import Lake
-from recbatch.train import JUDGED, SERVED, Fitted, decide, load, model_head, model_heads, model_key, save, train_digest
+from recbatch.train import (
+    JUDGED,
+    SERVED,
+    Checkpoints,
+    Fitted,
+    decide,
+    load,
+    model_head,
+    model_heads,
+    model_key,
+    predecessor,
+    reject,
+    save,
+    train_digest,
+)
 from tests.unit._worlds import RUN_DATE, build
 
 ITEMS = {name: name.upper() for name in "abcdef"}
@@ -84,7 +98,7 @@ def test_the_id_says_what_it_depends_on():
 
 def test_a_sound_model_is_kept_and_a_damaged_one_replaced(lake):
     model_id = put(lake, night())
-    weights = lake.models / model_id / SERVED / "history.npy"
+    weights = lake.models / model_id / SERVED / "history_0.npy"
     before = weights.stat().st_ino
     put(lake, night())
     assert weights.stat().st_ino == before
@@ -102,7 +116,7 @@ def test_saving_starts_over_what_a_kill_left_behind(lake):
     assert not (lake.models / model_id / "judged" / "half.npy").exists()
 
 
-@pytest.mark.parametrize("name", ["history.npy", "vocabulary.arrow"])
+@pytest.mark.parametrize("name", ["history_0.npy", "vocabulary.arrow"])
 def test_one_flipped_bit_is_refused(lake, name):
     model_id = put(lake, night())
     path = lake.models / model_id / JUDGED / name
@@ -195,9 +209,54 @@ def test_no_model_from_the_future(lake):
 
 def test_a_damaged_model_is_none(lake):
     model_id = put(lake, night())
-    (lake.models / model_id / SERVED / "history.npy").unlink()
+    (lake.models / model_id / SERVED / "history_0.npy").unlink()
     decision = decided(lake, night(1))
     assert decision.train
     assert "no sound model" in decision.reason
     older = put(lake, replace(night(), run_date=date(2024, 2, 28)))
     assert decided(lake, night(1)).model_id == older
+
+
+def parent_run(lake, data, **head):
+    facts = {"objective": "next"} | head
+    return {"model_id": save(lake, fitted(1), fitted(2), model_head(data, SETTINGS, SEED) | facts)}
+
+
+def test_training_goes_on_from_the_parent_runs_model(lake):
+    parent, later = parent_run(lake, night()), night(8)
+    assert predecessor(lake, parent, later, SETTINGS, SEED) == parent["model_id"]
+    assert predecessor(lake, None, later, SETTINGS, SEED) == ""
+    assert predecessor(lake, {"model_id": None}, later, SETTINGS, SEED) == ""
+    assert predecessor(lake, parent, night(), SETTINGS, SEED) == ""  # of the same date
+    assert predecessor(lake, parent, later, SETTINGS, SEED + 1) == ""
+    for settings in ({"epochs": 3}, {"warm_start": False}):
+        assert predecessor(lake, parent, later, config.Train(**settings), SEED) == ""
+
+
+def test_the_gate_damage_and_long_chains_end_warm_starts(lake):
+    parent, later = parent_run(lake, night(), warm_starts=SETTINGS.max_warm_starts), night(8)
+    assert predecessor(lake, parent, later, SETTINGS, SEED) == ""
+    parent = parent_run(lake, night(1))
+    assert predecessor(lake, parent, later, SETTINGS, SEED)
+    reject(lake, parent["model_id"], "worse")
+    assert predecessor(lake, parent, later, SETTINGS, SEED) == ""
+    parent = parent_run(lake, night(2))
+    (lake.models / parent["model_id"] / JUDGED / "history_0.npy").unlink()
+    assert predecessor(lake, parent, later, SETTINGS, SEED) == ""
+
+
+def test_a_checkpoint_is_read_back_whole_or_not_at_all(lake):
+    kept = Checkpoints(lake.resume / "m", seconds_apart=0)
+    assert kept.load("0") is None
+    arrays = [np.arange(5), np.ones((2, 3), np.float32)]
+    state = np.random.default_rng(1).bit_generator.state
+    kept.save("0", arrays, {"passes": 3, "random": state})
+    found, facts = kept.load("0")
+    assert facts == {"passes": 3, "random": state}
+    for one, other in zip(found, arrays, strict=True):
+        np.testing.assert_array_equal(one, other)
+    file = lake.resume / "m" / "0.npz"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert kept.load("0") is None
