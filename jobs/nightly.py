@@ -13,6 +13,7 @@ from recbatch.config import Config
 from recbatch.store import Lake
 
 from . import _lake, _memory, _run
+from ._changes import since_parent
 from ._items import leave_out
 from ._judge import judge_or_fall_back
 from ._model import fit_or_reload
@@ -86,6 +87,7 @@ def night(
     say.stage("report")
     head = _run.finished(head, verdict, outcome, rows, say)
     with views.over(folder, head) as con:
+        head |= {"changes": since_parent(lake, con, head)}
         report.write(folder, con, head, past_nights(lake, live, run_id))
     if not verdict.blocked:
         lookup.write(folder, config.score.k)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pyarrow as pa
 
+from recbatch import report as page
 from recbatch import store, views
 from recbatch.contracts import Json
 from recbatch.errors import InputMissing, UsageError
@@ -18,9 +21,10 @@ from ._tables import print_table
 @click.command()
 @click.argument("run", required=False)
 @click.option("--history", is_flag=True, help="The trend over all kept runs instead.")
+@click.option("--plot", type=click.Path(path_type=Path), help="With --history: write the trend as SVG to this file.")
 @lake_option
 @json_option
-def report(run: str | None, history: bool, lake: Lake, as_json: bool) -> None:
+def report(run: str | None, history: bool, plot: Path | None, lake: Lake, as_json: bool) -> None:
     """Print the path of a run's report.html: the live run's, or that of a published or blocked RUN.
 
     --history prints a line per live run: what the judged model and popularity reached, what `evaluate` found
@@ -29,15 +33,16 @@ def report(run: str | None, history: bool, lake: Lake, as_json: bool) -> None:
     \b
     recbatch report --lake lake
     recbatch report 1998-04-23.1 --lake lake
-    recbatch report --history --json
+    recbatch report --history --plot trend.svg
     """
     if history:
         if run is not None:
             raise UsageError("--history is about all kept runs; leave RUN out")
         lake.require()
-        rows = trend(lake, views.live_runs(lake))
-        print_json(rows) if as_json else print_table(pa.Table.from_pylist(rows))
+        _print_history(lake, plot, as_json=as_json)
         return
+    if plot is not None:
+        raise UsageError("--plot draws the trend over all kept runs; add --history")
     if run is None:
         lake.require()
         run = views.live_runs(lake)[-1]
@@ -53,6 +58,19 @@ def report(run: str | None, history: bool, lake: Lake, as_json: bool) -> None:
         print_json({"run_id": name, "report": str(found[0])})
     else:
         click.echo(found[0])
+
+
+def _print_history(lake: Lake, plot: Path | None, *, as_json: bool) -> None:
+    rows = trend(lake, views.live_runs(lake))
+    drawn = page.trend_svg(rows) if plot else None
+    if plot and drawn is None:
+        raise UsageError("a trend needs two runs that were judged or evaluated; run another night first")
+    if plot and drawn:
+        store.write_bytes(plot, drawn)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(pa.Table.from_pylist([{k: v for k, v in row.items() if k != "horizons"} for row in rows]))
 
 
 PAST_NIGHTS = 14
@@ -75,8 +93,8 @@ def trend(lake: Lake, runs: list[str], *, with_overlap: bool = True) -> list[Jso
 
     Returns:
         `metric` names the gate's figure, `model`, `parent` and `popular` are its values on the judged days, `realised`
-        that of the lists on the `days` after the run, `overlap` and `rbo` compare the lists with the run before; none
-        where there is nothing to say.
+        that of the lists on the `days` after the run, `horizons` the same by days, `overlap` and `rbo` compare the
+        lists with the run before; none where there is nothing to say.
     """
     rows: list[Json] = []
     with views.connect(lake) as con:
@@ -96,7 +114,8 @@ def trend(lake: Lake, runs: list[str], *, with_overlap: bool = True) -> list[Jso
                     "users": head["users"],
                     "metric": f"{metric}@{k}",
                     **{source: values.get(source) for source in ("model", "parent", "popular")},
-                    **(later[0] if later else {"realised": None, "days": None}),
+                    **(later[-1] if later else {"realised": None, "days": None}),
+                    "horizons": {str(row["days"]): row["realised"] for row in later},
                     **kept,
                     "index_recall": (head.get("certificate") or {}).get("recall"),
                     "seconds": round(sum(head["seconds"].values()), 1),
@@ -109,8 +128,7 @@ _REALISED = """
 select value as realised, horizon_days as days
 from realised_metrics
 where run_id = ? and metric = ? and k = ? and segment = 'all' and source = 'all'
-order by horizon_days desc
-limit 1
+order by horizon_days
 """
 _KEPT = """
 select

@@ -15,7 +15,7 @@ import jinja2
 
 from recbatch import store
 from recbatch.contracts import Json
-from recbatch.report import _facts, _format, _plots, _quality
+from recbatch.report import _facts, _format, _plots, _quality, _trend
 
 FILE_NAME = "report.html"
 
@@ -28,7 +28,7 @@ def write(folder: Path, con: duckdb.DuckDBPyConnection, head: Json, past: Sequen
         con: holds the readers' views of this one run: recommendations, popular, users, items, metrics, audits and
             quarantine.
         head: of the manifest; every key may be missing.
-        past: earlier runs, oldest first: run_id, status, metric, model, popular, realised, days.
+        past: earlier runs, oldest first: run_id, status, metric, model, popular, realised, days, horizons.
 
     Returns:
         The file's path.
@@ -65,11 +65,28 @@ def render(con: duckdb.DuckDBPyConnection, head: Json, past: Sequence[Json] = ()
         curves=_curves(head),
         plots={
             "quality": _plots.quality(quality),
+            "past": _trend.plot([*past, _tonight(head, quality)], f"{metric}@{k}"),
             "popularity": _plots.popularity(facts.lorenz, facts.bins, facts.balance),
             "losses": _plots.losses(_curves(head)),
             "timings": _plots.timings(head.get("seconds") or {}),
         },
     )
+
+
+def trend_svg(past: Sequence[Json]) -> bytes | None:
+    """The plot of how runs developed, as SVG; none with fewer than two points.
+
+    Args:
+        past: runs, oldest first: run_id, metric, model, popular, horizons (days as text → realised value).
+    """
+    drawn = _trend.plot(past, past[-1]["metric"]) if past else None
+    return drawn.svg if drawn else None
+
+
+def _tonight(head: Json, quality: _quality.Quality) -> Json:
+    """The run itself as a row of `past`; nothing was realised yet."""
+    rows = {s: quality.row(*quality.shown[0], "all", s) for s in ("model", "popular")} if quality.shown else {}
+    return {"run_id": head.get("run_id"), **{source: row["value"] for source, row in rows.items() if row}}
 
 
 def _curves(head: Json) -> list[list[float]]:

@@ -17,9 +17,9 @@ from recbatch.contracts import Json
 from recbatch.report import _format
 from recbatch.report._quality import NAMES, Quality
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#8A929B"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A929B"
 _INK = "#1B1F24"
-_COLOURS = {"model": _BLUE, "parent": "#56B4E9", "challenger": "#E69F00", "popular": _GREY}
+_COLOURS = {"model": BLUE, "parent": "#56B4E9", "challenger": "#E69F00", "popular": GREY}
 _STYLE = {
     "svg.hashsalt": "recbatch",
     "svg.fonttype": "none",
@@ -51,10 +51,15 @@ _CURVES = 3
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawn plot: where an `img` loads it from, and what it says to who cannot see it."""
+    """A drawn plot, and what it says to who cannot see it."""
 
-    src: str
+    svg: bytes
     alt: str
+
+    @property
+    def src(self) -> str:
+        """The picture in the page itself."""
+        return "data:image/svg+xml;base64," + b64encode(self.svg).decode()
 
 
 def quality(judged: Quality) -> Plot | None:
@@ -86,7 +91,7 @@ def quality(judged: Quality) -> Plot | None:
         )
         for metric, k in judged.shown
     ]
-    return _plot(draw, 3.4, "Bars with 95 % intervals, all judged users. " + "; ".join(spoken) + ".")
+    return plot(draw, 3.4, "Bars with 95 % intervals, all judged users. " + "; ".join(spoken) + ".")
 
 
 def _bars_with_intervals(axes: Any, at: Sequence[float], rows: Sequence[Json], width: float, source: str) -> None:
@@ -109,8 +114,8 @@ def popularity(lorenz: Sequence[Json], bins: Sequence[Json], balance: dict[str, 
     def draw(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
         _popularity_bins(left, bins)
-        (diagonal,) = right.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
-        for measure, colour, dashes in (("recommended", _BLUE, "-"), ("interactions", _ORANGE, "--")):
+        (diagonal,) = right.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+        for measure, colour, dashes in (("recommended", BLUE, "-"), ("interactions", ORANGE, "--")):
             points = [row for row in lorenz if row["measure"] == measure]
             right.plot(
                 [0.0, *(row["titles_share"] for row in points)],
@@ -132,15 +137,15 @@ def popularity(lorenz: Sequence[Json], bins: Sequence[Json], balance: dict[str, 
 
     gini = ", ".join(f"{name} {_format.figure(row['gini'], 3)}" for name, row in sorted(balance.items(), reverse=True))
     alt = "Share of titles, interactions and recommended rows by popularity of the title, and Lorenz curves."
-    return _plot(draw, 3.7, f"{alt} Gini coefficients: {gini}.")
+    return plot(draw, 3.7, f"{alt} Gini coefficients: {gini}.")
 
 
 def _popularity_bins(axes: Any, bins: Sequence[Json]) -> None:
     places = range(len(bins))
     axes.bar(places, [row["titles"] for row in bins], 0.8, color="#D5DAE0", label="titles")
     for measure, label, colour, marker, dashes in (
-        ("interactions", "interactions", _ORANGE, "s", "--"),
-        ("recommended", "recommended rows", _BLUE, "o", "-"),
+        ("interactions", "interactions", ORANGE, "s", "--"),
+        ("recommended", "recommended rows", BLUE, "o", "-"),
     ):
         axes.plot(
             places, [row[measure] for row in bins], dashes, color=colour, marker=marker, markersize=4, label=label
@@ -161,7 +166,7 @@ def timings(seconds: dict[str, float]) -> Plot | None:
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         names = list(seconds)
-        bars = axes.barh(names, list(seconds.values()), 0.7, color=_BLUE)
+        bars = axes.barh(names, list(seconds.values()), 0.7, color=BLUE)
         axes.bar_label(bars, [_format.duration(value) for value in seconds.values()], padding=4, fontsize=9)
         axes.invert_yaxis()
         axes.margins(x=0.12, y=0.02)
@@ -169,7 +174,7 @@ def timings(seconds: dict[str, float]) -> Plot | None:
         axes.grid(visible=False, axis="y")
 
     spoken = ", ".join(f"{name} {_format.duration(value)}" for name, value in seconds.items())
-    return _plot(draw, 0.7 + 0.29 * len(seconds), f"Seconds per stage: {spoken}.")
+    return plot(draw, 0.7 + 0.29 * len(seconds), f"Seconds per stage: {spoken}.")
 
 
 def losses(curves: Sequence[Sequence[float]]) -> Plot | None:
@@ -181,12 +186,12 @@ def losses(curves: Sequence[Sequence[float]]) -> Plot | None:
     def draw(figure: Any) -> None:
         row = figure.subplots(1, len(shown), squeeze=False)[0]
         for place, (axes, curve) in enumerate(zip(row, shown, strict=True)):
-            axes.plot(range(1, len(curve) + 1), curve, color=_BLUE, linewidth=1.5)
+            axes.plot(range(1, len(curve) + 1), curve, color=BLUE, linewidth=1.5)
             axes.set_title(f"Training loss, part {place + 1}" if len(shown) > 1 else "Training loss")
             axes.set_xlabel("epoch")
 
     spoken = "; ".join(f"from {_format.figure(curve[0])} to {_format.figure(curve[-1])}" for curve in shown)
-    return _plot(draw, 2.4, f"Training loss by epoch: {spoken}.")
+    return plot(draw, 2.4, f"Training loss by epoch: {spoken}.")
 
 
 def _short(number: int) -> str:
@@ -197,7 +202,8 @@ def _short(number: int) -> str:
     return str(number)
 
 
-def _plot(draw: Callable[[Any], None], height: float, alt: str) -> Plot:
+def plot(draw: Callable[[Any], None], height: float, alt: str) -> Plot:
+    """Draws on a figure of the page's width and so many inches of height."""
     # Cache and font notes of Matplotlib are no news for an operator; under cron they would become a mail.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib.style
@@ -209,4 +215,4 @@ def _plot(draw: Callable[[Any], None], height: float, alt: str) -> Plot:
         file = io.BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     svg = file.getvalue().replace(b"'DejaVu Sans'", _FONTS.encode())
-    return Plot("data:image/svg+xml;base64," + b64encode(svg).decode(), alt)
+    return Plot(svg, alt)

@@ -127,6 +127,18 @@ class Renderer:
         return f"read_parquet([{paths}], hive_partitioning = false)"
 
 
+def list_changes(rows: str, before: str, after: str) -> str:
+    """The select behind `diff_runs` over a table of rows: how each user's list changed.
+
+    Args:
+        rows: SQL for a table with user_id, rank, item_id, title and run_id.
+        before: a run_id in it.
+        after: another.
+    """
+    values = {"rows": rows, "before": quote_literal(before), "after": quote_literal(after)}
+    return _template("staging", "int_list_changes").render(values)
+
+
 @cache
 def _template(kind: str, name: str) -> jinja2.Template:
     environment = jinja2.Environment(

@@ -1,4 +1,5 @@
 -- One row per user of two of the `runs`: how the list changed; `before` and `after` are SQL for their ids.
+-- rows: instead of runs, a table of user_id, rank, item_id, title and run_id
 -- rbo: Webber, Moffat and Zobel 2010, A similarity measure for indefinite rankings, equation 32, p = 0.9
 -- heads_above: summed in one order, for the same bits each time
 with lists as (
@@ -8,7 +9,7 @@ with lists as (
         item_id,
         title,
         run_id = {{ after }} as is_after
-    from {{ ref('stg_recommendations_of_runs', runs=runs) }}
+    from {{ rows if rows is defined else ref('stg_recommendations_of_runs', runs=runs) }}
     where run_id in ({{ before }}, {{ after }})
 ),
 
