@@ -148,11 +148,17 @@ select rank, title, score from popular where segment = 'all' and rank <= {SAMPLE
 
 # Segments of a handful of users say nothing; a feature with hundreds of values would fill the page.
 _SEGMENTS = """
+with largest as (
+    select segment, split_part(segment, '=', 1) as kind, value, ci_low, ci_high, users
+    from segment_metrics({k})
+    where metric = ? and users >= 5
+    order by users desc, segment
+    limit 40
+)
+
 select segment, value, ci_low, ci_high, users
-from segment_metrics({k})
-where metric = ? and users >= 5
-order by users desc, segment
-limit 40
+from largest
+order by kind <> 'all', max(users) over (partition by kind) desc, kind, users desc, segment
 """
 
 

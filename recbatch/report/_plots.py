@@ -189,6 +189,7 @@ def losses(curves: Sequence[Sequence[float]]) -> Plot | None:
             axes.plot(range(1, len(curve) + 1), curve, color=BLUE, linewidth=1.5)
             axes.set_title(f"Training loss, part {place + 1}" if len(shown) > 1 else "Training loss")
             axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
 
     spoken = "; ".join(f"from {_format.figure(curve[0])} to {_format.figure(curve[-1])}" for curve in shown)
     return plot(draw, 2.4, f"Training loss by epoch: {spoken}.")

@@ -37,8 +37,7 @@ def plot(runs: Sequence[Json], metric: str) -> Plot | None:
         for label, points, colour, dashes, marker in lines:
             days, values = zip(*points, strict=True)
             axes.plot(days, values, dashes, color=colour, marker=marker, markersize=5, linewidth=1.6, label=label)
-        nights = sorted({day for _, points, *_ in lines for day, _ in points})
-        shown = nights[:: -(-len(nights) // _LABELS)]
+        shown = _apart(sorted({day for _, points, *_ in lines for day, _ in points}))
         axes.set_xticks(shown, [str(day) for day in shown])
         axes.set_ylim(bottom=0)
         axes.margins(x=0.04, y=0.12)
@@ -60,6 +59,15 @@ def _lines(dated: dict[date | None, Json]) -> list[Line]:
         values = {day: (run.get("horizons") or {}).get(days) for day, run in dated.items()}
         lines.append((label, _points(values), ORANGE, dashes, "D"))
     return lines
+
+
+def _apart(days: Sequence[date]) -> list[date]:
+    """Those days, the last first, whose labels do not run into each other."""
+    shown: list[date] = []
+    for day in reversed(days):
+        if not shown or (shown[-1] - day) * _LABELS >= days[-1] - days[0]:
+            shown.append(day)
+    return shown
 
 
 def _points(values: dict[date | None, Any]) -> list[tuple[date, float]]:
