@@ -33,7 +33,7 @@ def since_parent(lake: Lake, con: duckdb.DuckDBPyConnection, head: Json) -> Json
     Returns:
         users (asked for), compared (of these, with a list in both runs), overlap and rbo (means over the compared),
         unchanged (the same titles), replaced (no title in common), without_list_before, entered and dropped: titles
-        with the users in whose lists they are new, or missing, most frequent first. None without a parent.
+        with the compared users in whose lists they are new, or missing, most frequent first. None without a parent.
     """
     if not head.get("parent"):
         return None

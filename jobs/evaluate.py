@@ -71,9 +71,8 @@ def realise(lake: Lake, run_id: str, config: Config, until: date, live: list[str
     say.stage("evaluate")
     with views.over(lake.run(run_id), run) as con:
         con.register("pairs", what_came(data, day, keep_seen=run["keep_seen"]))
-        realised: pa.Table = con.sql(
-            _REALISED, params={"k": run["k"], "day": run["run_date"], "unknown": UNKNOWN}
-        ).to_arrow_table()
+        given = {"k": run["k"], "day": run["run_date"], "unknown": UNKNOWN, "most": MOST_VALUES}
+        realised: pa.Table = con.sql(_REALISED, params=given).to_arrow_table()
     if not realised.num_rows:
         raise DataError(
             f"run {run_id}: nobody did anything new from {day} to {end}; check --source, or wait for events"
@@ -115,7 +114,32 @@ def what_came(data: Dataset, day: date, *, keep_seen: bool) -> pa.Table:
     )
 
 
+MOST_VALUES = 50
+"""A feature of more values than this among the users, such as a postcode, makes no segments."""
 _REALISED = """
+with members as (
+    select user_id, segment, split_part(segment, '=', 1) as kind
+    from user_segments
+    where user_id in (select user_id from pairs) and segment <> 'all' and not starts_with(segment, 'status=')
+),
+
+few as (
+    select kind from members group by kind having count(distinct segment) <= $most
+),
+
+groups as (
+    select user_id, list(segment order by segment) as segments
+    from (
+        select user_id, segment from members semi join few using (kind)
+        union all
+        select user_id, 'source=' || source from recommendations
+        where rank = 1 and user_id in (select user_id from pairs)
+        union all
+        select distinct user_id, 'source=popular' from pairs anti join users using (user_id)
+    )
+    group by user_id
+)
+
 select
     pairs.user_id,
     pairs.item_id,
@@ -125,8 +149,10 @@ select
     if(users.user_id is null, (select count(*) from popular where segment = 'all' and rank <= $k), users.recommended)
         ::integer as served,
     coalesce(lists.rank, popular.rank)::integer as rank,
-    coalesce(lists.source, if(popular.rank is null, null, 'popular')) as source
+    coalesce(lists.source, if(popular.rank is null, null, 'popular')) as source,
+    coalesce(groups.segments, []) as segments
 from pairs
+left join groups on groups.user_id = pairs.user_id
 left join users on users.user_id = pairs.user_id
 left join recommendations as lists on lists.user_id = pairs.user_id and lists.item_id = pairs.item_id
 left join popular
@@ -176,11 +202,12 @@ def evaluate(
     """Judge what was published on a date by the events of the days after: 1, 3, 7, 14 and 30, as far as they are over.
 
     Users whom the run did not know count with what is popular, users who got nothing with zero. Later calls take in
-    what has arrived since. The figures stand in the view realised_metrics.
+    what has arrived since. The figures stand in the view realised_metrics, also by activity, tenure, user feature and
+    source, which are not printed here.
 
     \b
     recbatch evaluate --run-date 2024-03-01
-    recbatch sql "select * from realised_metrics where segment = 'all' and source = 'all' and k = 10"
+    recbatch sql "select * from realised_metrics where segment = 'gender=F' and metric = 'ndcg' and k = 10"
     """
     given = settings({"source.uri": source, "source.data_dir": data_dir})
     day = until or now().date()
@@ -213,7 +240,7 @@ _SAID = ("run_id", "run_date", "horizons", "users", "events", "evaluated_at")
 _SHOWN = """
 select horizon_days, segment, metric, k, value, ci_low, ci_high, users, users_without_list
 from realised_metrics
-where run_id = ? and source = 'all'
+where run_id = ? and source = 'all' and (segment = 'all' or starts_with(segment, 'status='))
 order by horizon_days, segment <> 'all', segment, metric, k
 """
 

@@ -18,6 +18,7 @@ from recbatch.store import Lake, run_key
 from . import _lake
 from ._options import json_option, lake_option, print_json
 from ._say import now
+from .report import past_nights
 
 
 @click.command()
@@ -72,8 +73,8 @@ def finish(lake: Lake, live: list[str], user: str, at: datetime) -> Json:
 
     Copies are made first, beside what readers see. Then, as in `publish.retired`: notes, catalog, old folders.
     """
-    runs = _copies(lake, lake.runs, user)
-    blocked = _copies(lake, lake.blocked, user)
+    runs = _copies(lake, lake.runs, user, live)
+    blocked = _copies(lake, lake.blocked, user, live)
     followed = _follow(lake, user)
     outcomes = publish.rewrite_outcomes(lake, user)
     history = publish.rewrite_history(lake, user)
@@ -135,21 +136,21 @@ def _measure_again(lake: Lake, outcome: Path, user: str, run: Json) -> None:
     store.move_folder(staged, lake.outcomes / run["run_id"] / "1")
 
 
-def _copies(lake: Lake, parent: Path, user: str) -> dict[str, str]:
+def _copies(lake: Lake, parent: Path, user: str, live: list[str]) -> dict[str, str]:
     """Makes the copies below `runs/` or `blocked/`; old run id → new one."""
     renamed: dict[str, str] = {}
     moved: set[object] = set()
     for folder in publish.run_folders(parent):
         day = run_key(folder.name)[0]
         # The order of the runs of a date is that of their numbers: behind a copy, the others get new numbers as well.
-        fresh = _copy(lake, folder, user, renamed, always=day in moved)
+        fresh = _copy(lake, folder, user, renamed, live, always=day in moved)
         if fresh:
             renamed[folder.name] = fresh
             moved.add(day)
     return renamed
 
 
-def _copy(lake: Lake, folder: Path, user: str, renamed: dict[str, str], *, always: bool) -> str | None:
+def _copy(lake: Lake, folder: Path, user: str, renamed: dict[str, str], live: list[str], *, always: bool) -> str | None:
     """Copies one run without the user; none where there is nothing of them in it."""
     run_id = publish.next_run_id(lake, run_key(folder.name)[0])
     staged = publish.stage(lake, run_id)
@@ -168,8 +169,9 @@ def _copy(lake: Lake, folder: Path, user: str, renamed: dict[str, str], *, alway
         "rows": {name: rows - lost.get(name, 0) for name, rows in head["rows"].items()},
         "users": head["users"] - lost.get("users", 0),
     }
+    past = [row | {"run_id": renamed.get(row["run_id"], row["run_id"])} for row in past_nights(lake, live, folder.name)]
     with views.over(staged, head) as con:
-        report.write(staged, con, head)
+        report.write(staged, con, head, past)
     if (folder / lookup.FILE).is_file():
         lookup.write(staged, head["k"])
     store.seal(staged, head)

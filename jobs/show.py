@@ -38,7 +38,8 @@ def show(user: str, limit: int, history: int, lake: Lake, as_json: bool) -> None
     if past.num_rows:
         click.echo("\nlatest titles")
         print_table(past)
-    click.echo(f"recommended by run {run['run_id']}, {_origin(run)}, finished {run['finished_at']:%Y-%m-%d %H:%M} UTC")
+    click.echo(f"recommended by run {run['run_id']}, {_origin(run)}")
+    click.echo(f"from {run['source']}, finished {run['finished_at']:%Y-%m-%d %H:%M} UTC")
     print_table(rows)
 
 
@@ -71,6 +72,7 @@ select
     runs.model_id,
     runs.trained_before,
     runs.engine,
+    runs.source,
     users.status,
     users.interactions
 from runs

@@ -7,6 +7,7 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recbatch import metrics, schemas
 from recbatch.contracts import Bools, Int32s, Json
@@ -17,6 +18,10 @@ HORIZONS = (1, 3, 7, 14, 30)
 _CUT_OFFS = (10, 20, 100)
 UNKNOWN = "unknown"
 """Status of a user whom the run did not know; they got what is popular."""
+
+
+_Column = tuple[str, int, str, Float64s]
+"""Metric, cut-off, source, value of each user."""
 
 
 def horizons_over(run_date: date, until: date) -> tuple[int, ...]:
@@ -30,7 +35,8 @@ def measure(
     """Realised metrics by horizon, segment and source, per user first, then averaged.
 
     A user counts in a horizon with the events of its days; who got nothing counts with zeros. Under a source, only rows
-    of that source are hits, at the rank at which they stood, so that recall adds up over sources.
+    of that source are hits, at the rank at which they stood, so that recall adds up over sources; other segments than
+    `all` and `status=…` are not split by source.
 
     Args:
         realised: columns of `schemas.REALISED`.
@@ -65,17 +71,30 @@ class _Pairs:
         _, first = np.unique(self.user_of, return_index=True)
         self.statuses = np.asarray(realised["status"].to_pylist(), dtype=object)[first]
         self.served: Bools = realised["served"].to_numpy()[first] > 0
+        self.groups = realised["segments"].take(pa.array(first)).combine_chunks()
 
     @classmethod
     def of(cls, realised: pa.Table, days: int) -> _Pairs:
         return cls(realised.filter(pa.array(realised["day"].to_numpy() <= days)))
 
     def segments(self) -> dict[str, Bools]:
+        """Those that are split by source as well."""
         named = {f"status={status}": self.statuses == status for status in (*schemas.STATUSES, UNKNOWN)}
         return {name: mask for name, mask in ({"all": np.ones(self.users, bool)} | named).items() if mask.any()}
 
-    def columns(self, k: int) -> Iterator[tuple[str, int, str, Float64s]]:
-        """(metric, cut-off, source, value of each user)."""
+    def further_segments(self) -> dict[str, Bools]:
+        """Those that are not."""
+        owners = pc.list_parent_indices(self.groups).to_numpy()
+        names = pc.list_flatten(self.groups).dictionary_encode()
+        members = names.indices.to_numpy()
+        found = {}
+        for number, name in sorted(enumerate(names.dictionary.to_pylist()), key=lambda pair: str(pair[1])):
+            found[name] = np.zeros(self.users, dtype=np.bool_)
+            found[name][owners[members == number]] = True
+        return found
+
+    def columns(self, k: int) -> Iterator[_Column]:
+        """Every figure, per user."""
         cut_offs = sorted({cut for cut in _CUT_OFFS if cut <= k} | {k})
         for source in ("all", *(name for name in schemas.SOURCES if (self.sources == name).any())):
             ranks = np.where((source == "all") | (self.sources == source), self.ranks, 0).astype(np.int32)
@@ -88,9 +107,18 @@ class _Pairs:
 def _horizon(pairs: _Pairs, k: int, samples: int, seed: int) -> Iterator[Json]:
     if not pairs.users:
         return
-    columns = list(pairs.columns(k))
+    every = list(pairs.columns(k))
+    overall = [column for column in every if column[2] == "all"]
+    segments = [(every, pairs.segments()), (overall, pairs.further_segments())]
+    for columns, members in segments:
+        yield from _means(pairs, columns, members, samples, seed)
+
+
+def _means(
+    pairs: _Pairs, columns: Sequence[_Column], segments: dict[str, Bools], samples: int, seed: int
+) -> Iterator[Json]:
     values = np.stack([column[3] for column in columns], axis=1)
-    for segment, mask in pairs.segments().items():
+    for segment, mask in segments.items():
         low, high = metrics.bootstrap_intervals(values[mask], samples, seed)
         means = values[mask].mean(axis=0)
         for place, (metric, cut, source, _) in enumerate(columns):

@@ -230,6 +230,13 @@ REALISED = _table(
     Column("served", "int32", "rows that the user got"),
     Column("rank", "int32", "its rank in what the user got; null where it was not in it", nullable=True),
     Column("source", "string", "where that row came from; null where there was none", nullable=True),
+    Column(
+        "segments",
+        "strings",
+        "of the user in the run, besides the status: activity, tenure, features, and source=… of the first row; "
+        "null in what releases up to 0.1.0 wrote",
+        nullable=True,
+    ),
     sorted_by="user_id item_id",
 )
 REALISED_METRICS = _table(
@@ -244,8 +251,12 @@ REALISED_METRICS = _table(
         "recall, ndcg, map, mrr, hit_rate, precision, or served: the share of users who got a list at all",
     ),
     Column("k", "int32", "cut-off"),
-    Column("segment", "string", "all, or status=hot, warm, cold or unknown"),
-    Column("source", "string", "all, or what rows of this source alone contribute"),
+    Column(
+        "segment",
+        "string",
+        "all, status=hot, warm, cold or unknown, activity=…, tenure=…, feature=value, or source=… of the first row",
+    ),
+    Column("source", "string", "all, or, in the segments all and status=…, what rows of this source alone contribute"),
     Column("value", "float64", "mean over users with events, those who got nothing included"),
     Column("ci_low", "float64", "lower end of the 95 % bootstrap interval over users"),
     Column("ci_high", "float64", "upper end"),

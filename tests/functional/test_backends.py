@@ -167,6 +167,7 @@ def test_evaluate_judges_what_was_published_by_what_came(lake_of_two):
         "select value, users from realised_metrics where run_id = '2020-02-01.1' and horizon_days = 7 and metric = 'hit_rate' and k = 100 and segment = 'all' and source = 'all'"
     )
     assert (row["value"], row["users"]) == (hits / users, users)
+    _segments_add_up(cli, folder)
     before = (cli.lake / "catalog.duckdb").read_bytes()
     cli("evaluate", "--run-date", "2020-02-01", "--until", "2020-02-08")
     assert (cli.lake / "catalog.duckdb").read_bytes() == before, "nothing new, nothing written"
@@ -180,6 +181,31 @@ def test_evaluate_judges_what_was_published_by_what_came(lake_of_two):
     file.write_bytes(content)
     cli.night("2020-02-07")
     assert len(cli.rows("select distinct run_id from realised_metrics")) == 2, "the next night keeps the outcomes"
+
+
+def _segments_add_up(cli, folder):
+    """Each kind of segment holds every user that it names once; hit rates by segment are those of the events."""
+    rows = cli.rows(
+        "select segment, value, users, users_without_list from realised_metrics where run_id = '2020-02-01.1'"
+        " and horizon_days = 7 and metric = 'hit_rate' and k = 100 and source = 'all'"
+    )
+    found = {row["segment"]: row for row in rows}
+    users = {kind: sum(row["users"] for name, row in found.items() if name.split("=")[0] == kind) for kind in
+             ("all", "status", "activity", "tenure", "gender", "source")}  # fmt: skip
+    known = users["all"] - found.get("status=unknown", {"users": 0})["users"]
+    assert users["status"] == users["all"] == users["source"] + found["all"]["users_without_list"]
+    assert users["activity"] == users["tenure"] == known
+    assert 0 < users["gender"] <= known
+    with duckdb.connect() as con:
+        twin = con.execute(
+            "select activity, avg(hit::integer), count(*) from (select user_id, any_value(case when interactions = 0 then '0'"
+            " when interactions < 5 then '1-4' when interactions < 20 then '5-19' when interactions < 100 then '20-99' else '100+' end) as activity,"
+            f" bool_or(coalesce(rank <= 100, false)) as hit from '{folder}/*.parquet' join"
+            f" '{cli.lake}/runs/2020-02-01.1/users/*.parquet' using (user_id) group by user_id) group by activity"
+        ).fetchall()
+    for activity, value, amount in twin:
+        row = found[f"activity={activity}"]
+        assert (row["value"], row["users"]) == (pytest.approx(value), amount)
 
 
 def test_forget_moves_the_outcome_to_the_run_that_is_left_and_measures_it_without_the_user(lake_of_two):

@@ -101,6 +101,7 @@ def test_show_prints_a_known_and_an_unknown_user(published):
     assert latest
     assert all(row["title"] in text for row in told["history"])
     assert told["model_id"] in text
+    assert f"from {told['source']}, finished" in text
     unknown = json.loads(published("show", "nobody; drop table users", "--json").stdout)
     assert (unknown["status"], unknown["history"]) == (None, [])
     assert {row["source"] for row in unknown["recommendations"]} == {"popular"}
@@ -151,7 +152,7 @@ def test_commands_that_only_read_never_load_tensorflow(published, arguments):
     assert time.monotonic() - began < 10
 
 
-def test_report_history_has_a_line_per_live_run(published):
+def test_report_history_has_a_line_per_live_run(published, tmp_path):
     rows = json.loads(published("report", "--history", "--json").stdout)
     assert [row["run_id"] for row in rows] == ["2020-02-01.1", "2020-02-06.1"]
     [judged] = published.rows(
@@ -170,3 +171,27 @@ def test_report_history_has_a_line_per_live_run(published):
     page = (published.lake / "runs" / "2020-02-06.1" / "report.html").read_text()
     assert page.index("By segment") < page.index('id="past"') < page.index("2020-02-01.1</th>")
     assert "leave RUN out" in published("report", "2020-02-06.1", "--history", code=2).stderr
+    assert "add --history" in published("report", "--plot", tmp_path / "x.svg", code=2).stderr
+    published("report", "--history", "--plot", tmp_path / "trend.svg")
+    assert (tmp_path / "trend.svg").read_text().rstrip().endswith("</svg>")
+
+
+def test_a_night_tells_what_it_changed_in_the_lists_as_run_diff_does(published):
+    changes = json.loads((published.lake / "runs" / "2020-02-06.1" / "manifest.json").read_text())["changes"]
+    both = "rows_before > 0 and rows_after > 0"
+    [twin] = published.rows(
+        f"select avg(overlap) filter ({both}) as overlap, avg(rbo) filter ({both}) as rbo, count(*) as users,"
+        f" count(*) filter ({both}) as compared, count(*) filter (replaced) as replaced,"
+        f" count(*) filter (overlap = 1 and {both}) as unchanged, count(*) filter (rows_before = 0) as without_list_before"
+        " from run_diff"
+    )
+    assert {name: pytest.approx(value) for name, value in twin.items()} == {name: changes[name] for name in twin}
+    for way in ("entered", "dropped"):
+        assert changes[way] == published.rows(
+            f"select title, count(*) as users from (select unnest({way}) as title from run_diff where {both})"
+            " group by title order by users desc, title limit 8"
+        )
+    page = (published.lake / "runs" / "2020-02-06.1" / "report.html").read_text()
+    assert changes["entered"][0]["title"] in page[page.index('id="changes"') : page.index('id="coverage"')]
+    first = json.loads((published.lake / "runs" / "2020-02-01.1" / "manifest.json").read_text())
+    assert first["changes"] is None

@@ -10,6 +10,12 @@ import pytest
 from recbatch import outcomes, schemas
 
 DAY = date(2026, 3, 1)
+GROUPS = {
+    "a": ["gender=F", "source=model"],
+    "b": ["gender=F", "source=popular"],
+    "c": ["gender=M"],
+    "d": ["source=popular"],
+}
 ROWS = [
     # user, item, day, status, served, rank, source
     ("a", "1", 1, "hot", 20, 1, "model"),
@@ -23,7 +29,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def found() -> dict[tuple[object, ...], dict[str, object]]:
-    rows = [(user, item, datetime(2026, 3, day), day, *rest) for user, item, day, *rest in ROWS]  # noqa: DTZ001
+    rows = [(user, item, datetime(2026, 3, day), day, *rest, GROUPS[user]) for user, item, day, *rest in ROWS]  # noqa: DTZ001
     realised = pa.table(list(zip(*rows, strict=True)), schema=schemas.arrow(schemas.REALISED))
     table = outcomes.measure(realised, run_id="r.1", run_date=DAY, k=20, horizons=(1, 3), samples=50, seed=1)
     assert table.schema == schemas.arrow(schemas.REALISED_METRICS)
@@ -44,6 +50,10 @@ def found() -> dict[tuple[object, ...], dict[str, object]]:
         ((3, "recall", 10, "status=warm", "all"), 0 / 1, 1, 1),
         ((3, "hit_rate", 10, "status=unknown", "all"), 1 / 1, 1, 0),
         ((3, "served", 20, "all", "all"), 3 / 4, 4, 1),
+        ((3, "recall", 20, "gender=F", "all"), (2 / 3 + 1) / 2, 2, 0),
+        ((1, "recall", 20, "gender=F", "all"), (1 / 2) / 1, 1, 0),
+        ((3, "served", 20, "gender=M", "all"), 0 / 1, 1, 1),
+        ((3, "hit_rate", 20, "source=popular", "all"), (1 + 1) / 2, 2, 0),
     ],
 )
 def test_values_are_means_over_users_with_events(found, key, value, users, without):
@@ -55,6 +65,18 @@ def test_values_are_means_over_users_with_events(found, key, value, users, witho
 def test_recall_adds_up_over_sources(found):
     parts = [found[3, "recall", 20, "all", source]["value"] for source in ("model", "popular")]
     assert sum(parts) == pytest.approx(found[3, "recall", 20, "all", "all"]["value"])
+
+
+def test_only_the_segments_all_and_status_are_split_by_source(found):
+    split = {segment.partition("=")[0] for _, _, _, segment, source in found if source != "all"}
+    assert split == {"all", "status"}
+
+
+def test_an_outcome_without_segments_keeps_its_statuses():
+    row = ("a", "1", datetime(2026, 3, 1), 1, "hot", 20, 1, "model", None)  # noqa: DTZ001
+    realised = pa.table([[value] for value in row], schema=schemas.arrow(schemas.REALISED))
+    table = outcomes.measure(realised, run_id="r.1", run_date=DAY, k=20, horizons=(1,), samples=5, seed=1)
+    assert set(table["segment"].to_pylist()) == {"all", "status=hot"}
 
 
 @pytest.mark.parametrize(

@@ -398,3 +398,30 @@ def test_segments_and_past_nights_are_told_and_their_absence_too() -> None:
     assert "genre=<Noir> 12 0.2500 0.200…0.300" in told
     assert "2024-02-27.1 published ndcg@10 0.4321 0.1234 0.2222 7" in told
     assert "No earlier run is kept." in _Reader(report.render(connection(), HEAD)).text
+
+
+def test_the_trend_draws_what_was_judged_and_what_was_realised_by_horizon() -> None:
+    past = [
+        {"run_id": f"1998-04-{day}.1", "status": "published", "metric": "ndcg@10", "model": 0.25, "popular": 0.125}
+        | {"realised": 0.5, "days": 7, "horizons": {"1": 0.375, "7": 0.5}}
+        for day in (20, 21)
+    ]
+    [alt] = [alt for alt in _Reader(report.render(connection(), HEAD, past)).alts if "run dates" in alt]
+    assert "Judged, model: 1998-04-20 0.250, 1998-04-21 0.250, 1998-04-23 0.123;" in alt
+    assert "Realised, 1 day: 1998-04-20 0.375, 1998-04-21 0.375" in alt
+    assert report.trend_svg(past[:1]) is None
+    assert report.trend_svg([]) is None
+    drawn = report.trend_svg(past)
+    assert drawn
+    assert b"Realised, 7 days" in drawn
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_changes_of_the_lists_are_told() -> None:
+    changes = {"users": 2, "compared": 2, "overlap": 0.75, "rbo": 0.5, "unchanged": 1, "replaced": 0}
+    changes |= {"without_list_before": 0, "entered": [{"title": EVIL, "users": 2}], "dropped": []}
+    text = read(connection(), HEAD | {"changes": changes, "parent": "1998-04-22.1"}).text
+    assert "against those of run 1998-04-22.1, of 2 users spread evenly over all; averages over the 2 of them" in text
+    assert "Titles kept 75.0 % mean overlap" in text
+    assert f"Title Users {EVIL} 2 Titles that left most lists None." in text
+    assert "There is no run before" in read(connection(), HEAD).text
