@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recbatch import index, score
 from recbatch.config import Config
 from recbatch.contracts import AuditResult, Certificate, Dataset, Popular
 from recbatch.evaluate import Outcome
 from recbatch.score import Ranker
+from recbatch.store import Lake
 
 from ._model import Model
 from ._similar import Neighbours, neighbours
@@ -24,6 +25,8 @@ class Plan:
     decisions: tuple[str, ...]
     audits: tuple[AuditResult, ...]
     neighbours: Neighbours | None = None
+    calibrations: dict[str, index.Calibration] = field(default_factory=dict)
+    """By what is searched, `lists` and `similar`; empty where the engine was named."""
 
     @property
     def engine(self) -> str:
@@ -31,8 +34,10 @@ class Plan:
         return self.ranker.index.engine if self.ranker.index else "none"
 
 
-def plan(model: Model, outcome: Outcome, data: Dataset, config: Config, allow_degraded: str | None) -> Plan:
+def plan(lake: Lake, model: Model, outcome: Outcome, data: Dataset, config: Config, allow_degraded: str | None) -> Plan:
     """The ranker for tonight: certified search by the served weights, or popularity only after a failed gate.
+
+    Decisions that were taken by timing are stored beside the model, and taken again by later nights with it.
 
     Raises:
         DataError: embeddings are not finite or have collapsed.
@@ -49,20 +54,27 @@ def plan(model: Model, outcome: Outcome, data: Dataset, config: Config, allow_de
     exclude = score.exclusions(data.events.of_users(users), catalogue.candidate_of_item)
     if config.score.keep_seen:
         exclude = score.exclusions(data.events.where(data.events.items < 0).of_users(users))
-    engine, certificate, decisions = index.build_certified(
+    decided = index.decisions.stored(lake, model.model_id, config.score.k, config.index)
+    built = index.build_certified(
         catalogue.embeddings,
         config.index,
         queries=towers.embed(known.of_users(users), None if profiles is None else profiles[users]),
         exclude=exclude,
         k=config.score.k,
+        users=data.num_users,
+        decided=decided.get("lists"),
     )
-    ranker = Ranker(popular, towers, catalogue, engine, config.score.keep_seen, profiles)
-    similar = neighbours(catalogue, config)
-    audits = [*outcome.gate, _certified("index_certificate", certificate, "users")]
+    ranker = Ranker(popular, towers, catalogue, built.index, config.score.keep_seen, profiles)
+    similar = neighbours(catalogue, config, decided.get("similar"))
+    audits = [*outcome.gate, _certified("index_certificate", built.certificate, "users")]
+    lines, taken = built.decisions, {"lists": built.calibration}
     if similar:
         audits.append(_certified("similar_items_certificate", similar.certificate, "items"))
-        decisions += similar.decisions
-    return Plan(ranker, popular, certificate, tuple(decisions), tuple(audits), similar)
+        lines += similar.decisions
+        taken["similar"] = similar.calibration
+    calibrations = {name: calibration for name, calibration in taken.items() if calibration}
+    index.decisions.keep(lake, model.model_id, config.score.k, config.index, calibrations)
+    return Plan(ranker, popular, built.certificate, lines, tuple(audits), similar, calibrations)
 
 
 def _certified(check: str, certificate: Certificate, queries: str) -> AuditResult:
@@ -72,6 +84,6 @@ def _certified(check: str, certificate: Certificate, queries: str) -> AuditResul
         passed=certificate.passed,
         observed=f"recall@{certificate.k} {certificate.recall:.4f} on {certificate.users} {queries}",
         expected=f"at least {certificate.target}",
-        detail=f"engine {certificate.engine}, worst percentile {certificate.worst_percentile:.4f},"
-        f" score loss {certificate.score_loss:.2e}",
+        detail=f"engine {certificate.engine}, interval {certificate.ci_low:.4f} to {certificate.ci_high:.4f}, worst"
+        f" percentile {certificate.worst_percentile:.4f}, score loss {certificate.score_loss:.2e}",
     )

@@ -149,6 +149,7 @@ def head(
         "certificate": asdict(certificate) | {"passed": certificate.passed} if certificate else None,
         "similar_certificate": asdict(nearest) | {"passed": nearest.passed} if nearest else None,
         "decisions": list(plan.decisions),
+        "calibration": {name: calibration.facts for name, calibration in plan.calibrations.items()} or None,
         "counts": tables.counts | data.counts,
         "machine": machine(),
         "versions": versions(),

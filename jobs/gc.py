@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from recbatch import config, publish, store
+from recbatch import config, index, publish, store
 from recbatch.config import Config
 from recbatch.contracts import Json
 from recbatch.store import Lake
@@ -81,6 +81,9 @@ def collect(lake: Lake, settings: config.Gc, at: datetime, *, dry_run: bool = Fa
     for folder in [*models, *history, *(lake.outcomes / path.name for path in history)]:
         if folder.is_dir():
             store.discard(lake, folder)
+    for model in models:
+        for path in index.decisions.files(lake, model.name):
+            path.unlink()
     return done
 
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from recbatch import publish, store, views, withdrawn
+from recbatch import index, publish, store, views, withdrawn
 from recbatch.errors import RecbatchError
 from recbatch.store import Lake
 
@@ -25,8 +25,8 @@ def verify(lake: Lake, as_json: bool) -> None:
     recbatch verify --lake lake
     """
     lake.require()
-    faults = _catalog_faults(lake)
-    folders = [path for parent in (lake.runs, lake.models) for path in sorted(parent.iterdir()) if path.is_dir()]
+    faults = _catalog_faults(lake) + index.decisions.damage(lake)
+    folders = [path for path in sorted(lake.runs.iterdir()) if path.is_dir()] + sorted(lake.models.glob("m-*"))
     folders += sorted(path for path in lake.outcomes.glob("*/*") if path.is_dir())
     for folder in folders:
         faults += store.faults(folder)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 Float32s = npt.NDArray[np.float32]
+Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 NO_TIME = np.iinfo(np.int64).min
@@ -270,10 +271,14 @@ class Certificate:
     recall: float
     """Mean over users of |returned ∩ exact| / |exact|."""
     ci_low: float
+    """Lower end of the 95 % bootstrap interval of `recall` over users."""
+    ci_high: float
     worst_percentile: float
     """Recall of the user at the first percentile."""
     score_loss: float
     """Mean relative loss of the summed scores."""
+    worst_score_loss: float
+    """Loss of the user at the 99th percentile."""
     target: float
 
     @property

@@ -6,21 +6,27 @@ by score and position: exact engines therefore agree in ids, ranks and bits.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from recbatch.config import Index as Settings
 from recbatch.contracts import Certificate, Exclusions, Float32s, Index
+from recbatch.index import decisions
+from recbatch.index.calibrate import Calibration, calibrate, exact_seconds
 from recbatch.index.certify import certify, sample_users
 from recbatch.index.exact import ExactIndex, plain_products
-from recbatch.index.scann import ScannIndex
+from recbatch.index.scann import FIRST_EFFORT, ScannIndex
 
 __all__ = [
+    "Calibration",
+    "Certified",
     "ExactIndex",
     "ScannIndex",
     "build",
     "build_certified",
+    "calibrate",
     "certify",
-    "engine_for",
+    "decisions",
+    "exact_seconds",
     "plain_products",
     "sample_users",
 ]
@@ -29,59 +35,97 @@ _RETUNES = 4
 """Doublings of the search effort before exact search takes over: 16 times the first effort."""
 
 
-def engine_for(num_items: int, settings: Settings) -> str:
-    """The engine that `auto` stands for: ScaNN's own guide, by the size of the catalogue."""
-    if settings.engine != "auto":
-        return settings.engine
-    if num_items < settings.brute_below:
-        return "brute"
-    return "ah" if num_items < settings.ah_below else "tree"
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """An index, what it is worth, and how it came about."""
+
+    index: Index
+    certificate: Certificate
+    decisions: tuple[str, ...]
+    """One line each, in the order in which they were taken."""
+    calibration: Calibration | None
+    """None where the engine was named."""
 
 
-def build(candidates: Float32s, settings: Settings) -> Index:
+def build(candidates: Float32s, engine: str, effort: int = FIRST_EFFORT) -> Index:
     """An index over the candidates.
 
     Args:
         candidates: shape (items, dim), finite.
-        settings: engine and thresholds.
+        engine: `exact`, `brute`, `ah` or `tree`.
+        effort: of an approximate one.
 
     Returns:
         An exact index, or ScaNN's.
     """
-    engine = engine_for(len(candidates), settings)
     # Below a hundred items ScaNN has nothing to partition or to quantise.
     if engine == "exact" or len(candidates) < 100:
         return ExactIndex(candidates)
-    return ScannIndex.build(candidates, engine)
+    return replace(ScannIndex.build(candidates, engine), effort=effort)
 
 
 def build_certified(
-    candidates: Float32s, settings: Settings, *, queries: Float32s, exclude: Exclusions, k: int
-) -> tuple[Index, Certificate, list[str]]:
+    candidates: Float32s,
+    settings: Settings,
+    *,
+    queries: Float32s,
+    exclude: Exclusions,
+    k: int,
+    users: int = 0,
+    decided: Calibration | None = None,
+) -> Certified:
     """An index that reaches the target recall on real queries: retuned, then replaced by exact search (law 6).
 
     Args:
         candidates: shape (items, dim).
-        settings: engine, target and thresholds.
+        settings: engine, target and limits.
         queries: shape (n, dim): a sample of tonight's users.
         exclude: what each of them must not get.
         k: list length that will be published.
+        users: how many will be searched for; matters to `auto` only.
+        decided: what `auto` came to in an earlier night with the same model.
 
     Returns:
-        The index, its certificate, and one line per decision taken on the way.
+        The index with its certificate.
     """
-    index, oracle = build(candidates, settings), ExactIndex(candidates)
-    decisions = [f"engine {index.engine} for {len(candidates)} candidates"]
+    calibration = decided if settings.engine == "auto" else None
+    if calibration:
+        index = build(candidates, calibration.engine, calibration.effort)
+    elif settings.engine == "auto":
+        calibration, index = calibrate(candidates, settings, queries=queries, exclude=exclude, k=k, users=users)
+    else:
+        index = build(candidates, settings.engine)
+    lines = [f"engine {index.engine} for {len(candidates)} candidates" + (_why(calibration) if calibration else "")]
+    index, certificate = _tuned(index, candidates, settings, queries, exclude, k, lines)
+    if calibration:
+        effort = index.effort if isinstance(index, ScannIndex) else 0
+        calibration = replace(calibration, engine=index.engine, effort=effort)
+    return Certified(index, certificate, tuple(lines), calibration)
+
+
+def _why(calibration: Calibration) -> str:
+    return f": {calibration.reason}" + (", as decided before with this model" if calibration.replayed else "")
+
+
+def _tuned(
+    index: Index,
+    candidates: Float32s,
+    settings: Settings,
+    queries: Float32s,
+    exclude: Exclusions,
+    k: int,
+    lines: list[str],
+) -> tuple[Index, Certificate]:
+    oracle, target = ExactIndex(candidates), settings.target_recall
+    certificate = certify(index, oracle, queries, exclude, k=k, target=target)
     for _ in range(_RETUNES):
-        certificate = certify(index, oracle, queries, exclude, k=k, target=settings.target_recall)
         if certificate.passed or not isinstance(index, ScannIndex) or index.is_exact:
             break
-        decisions.append(f"recall {certificate.recall:.4f} below {settings.target_recall}: search effort doubled")
+        lines.append(f"recall {certificate.recall:.4f} below {target}: search effort doubled")
         index = replace(index, effort=index.effort * 2)
-    else:
-        certificate = certify(index, oracle, queries, exclude, k=k, target=settings.target_recall)
+        certificate = certify(index, oracle, queries, exclude, k=k, target=target)
     if not certificate.passed:
-        decisions.append(f"recall {certificate.recall:.4f} below {settings.target_recall}: exact search takes over")
+        lines.append(f"recall {certificate.recall:.4f} below {target}: exact search takes over")
         index = oracle
-        certificate = certify(index, oracle, queries, exclude, k=k, target=settings.target_recall)
-    return index, certificate, decisions
+        certificate = certify(index, oracle, queries, exclude, k=k, target=target)
+    return index, certificate

@@ -1,10 +1,10 @@
-"""The nightly certificate: recall of tonight's index against exact search, on tonight's users."""
+"""The nightly certificate: recall and score of tonight's index against exact search, on tonight's users."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from recbatch.contracts import NO_ITEM, Certificate, Exclusions, Float32s, Index, Int64s
+from recbatch.contracts import NO_ITEM, Certificate, Exclusions, Float32s, Float64s, Index, Int32s, Int64s
 from recbatch.metrics import bootstrap_intervals
 
 _BOOTSTRAP = 200
@@ -29,26 +29,38 @@ def certify(
     """
     found, scores = index.search(queries, k, exclude)
     truth, best = oracle.search(queries, k, exclude)
-    there = truth != NO_ITEM
-    hits = np.zeros(len(queries))
-    for row in range(len(queries)):
-        hits[row] = np.isin(truth[row][there[row]], found[row]).sum()
-    possible = there.sum(axis=1)
-    per_user = np.where(possible > 0, hits / np.maximum(possible, 1), 1.0)
+    per_user = recalls(found, truth, index.num_items)
     got = np.where(np.isfinite(scores), scores, 0).sum(axis=1, dtype=np.float64)
     could = np.where(np.isfinite(best), best, 0).sum(axis=1, dtype=np.float64)
     loss = (could - got) / np.maximum(np.abs(could), 1e-9)
-    low, _ = bootstrap_intervals(per_user[:, None], _BOOTSTRAP, seed=0)
+    low, high = bootstrap_intervals(per_user[:, None], _BOOTSTRAP, seed=0)
     return Certificate(
         engine=index.engine,
         k=k,
         users=len(queries),
         recall=float(per_user.mean()),
         ci_low=float(low[0]),
+        ci_high=float(high[0]),
         worst_percentile=float(np.percentile(per_user, 1)),
         score_loss=float(loss.mean()),
+        worst_score_loss=float(np.percentile(loss, 99)),
         target=target,
     )
+
+
+def recalls(found: Int32s, truth: Int32s, num_items: int) -> Float64s:
+    """Share of the true positions that were found, 1 where there is nothing to find: shape (n,).
+
+    Args:
+        found: shape (n, k), NO_ITEM for none.
+        truth: shape (n, k), NO_ITEM for none.
+        num_items: one more than the largest position.
+    """
+    row = np.arange(len(truth), dtype=np.int64)[:, None] * num_items
+    there = truth != NO_ITEM
+    hit = np.isin(np.where(there, row + truth, -1), np.where(found != NO_ITEM, row + found, -2))
+    possible = there.sum(axis=1)
+    return np.where(possible > 0, hit.sum(axis=1) / np.maximum(possible, 1), 1.0)
 
 
 def sample_users(history_lengths: Int64s, wanted: int, seed: int) -> Int64s:

@@ -18,9 +18,9 @@ from recbatch.index.exact import ExactIndex
 
 _MARGIN = 16
 """Finalists fetched beyond k, so that rounding inside ScaNN cannot push a true neighbour out."""
-_REORDER = 4
-"""Hashed candidates rescored by ScaNN, per finalist wanted, at effort 1."""
-_SEARCHED_SHARE = 0.05
+FIRST_EFFORT = 4
+"""Candidates that ScaNN scores again per finalist wanted, before anything is measured."""
+_SEARCHED_SHARE = 0.0125
 """Leaves visited at effort 1."""
 _HASH_DIMENSIONS = 2
 _ANISOTROPY = 0.2  # both as in ScaNN's own examples for angular and dot-product data
@@ -35,8 +35,9 @@ class ScannIndex:
     searcher: Any
     engine: str
     num_leaves: int
-    effort: int = 1
-    """Multiplies leaves searched and candidates reordered; doubled when the certificate fails."""
+    effort: int = FIRST_EFFORT
+    """Hashed candidates scored again per finalist wanted; leaves visited grow with it. Doubled on a failed certificate.
+    """
 
     @classmethod
     def build(cls, candidates: Float32s, engine: str) -> ScannIndex:
@@ -72,6 +73,11 @@ class ScannIndex:
         """True for brute force: what rounding leaves open is settled by the exact twin."""
         return self.engine == "brute"
 
+    def leaves_for(self, reorder: int) -> int:
+        """Leaves visited: a share that grows with the effort, and enough for twice the candidates to be reordered."""
+        share, enough = self.num_leaves * _SEARCHED_SHARE * self.effort, 2 * reorder * self.num_leaves / self.num_items
+        return int(np.clip(np.ceil(max(share, enough)), 1, self.num_leaves))
+
     def search(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
         """The k best candidates that are not excluded; see `contracts.Index.search`.
 
@@ -106,13 +112,12 @@ class ScannIndex:
         return positions, scores
 
     def _fetch(self, queries: Float32s, wanted: int) -> tuple[Int64s, Float32s]:
-        reorder = min(self.num_items, wanted * _REORDER * self.effort)
-        leaves = min(self.num_leaves, max(1, int(self.num_leaves * _SEARCHED_SHARE * self.effort)))
+        reorder = min(self.num_items, wanted * self.effort)
         options: dict[str, int] = {"final_num_neighbors": wanted}
         if self.engine != "brute":
             options["pre_reorder_num_neighbors"] = reorder
         if self.engine == "tree":
-            options["leaves_to_search"] = leaves
+            options["leaves_to_search"] = self.leaves_for(reorder)
         found, fetched = self.searcher.search_batched_parallel(np.ascontiguousarray(queries), **options)
         return found, fetched
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -126,10 +127,42 @@ def test_two_lakes_of_the_same_night_hold_the_same_rows(cli, base_lake, tmp_path
 
 def test_exact_search_and_scann_publish_the_same_rows_and_scores(cli, base_lake, tmp_path):
     one = published_rows(cli.lake)
-    assert cli.night("2020-02-01", "--index", "exact", "--force")["engine"] == "exact"
+    assert cli.night("2020-02-01", "--index", "brute", "--force")["engine"] == "brute"
     assert published_rows(cli.lake).equals(one)
-    assert cli.night("2020-02-01", "--set", "score.users_per_batch=7", "--force")["engine"] == "brute"
+    assert cli.night("2020-02-01", "--set", "score.users_per_batch=7", "--force")["engine"] == "exact"
     assert published_rows(cli.lake).equals(one)
+
+
+def test_a_measured_decision_is_in_the_manifest_stored_with_the_model_and_taken_again(cli, base_lake):
+    """The engine is chosen by times that no two nights share; the second night must not choose anew (law 3)."""
+    measured = ("--set", "index.exact_seconds=0", "--force")
+    first = cli.night("2020-02-01", *measured)
+    curve = first["calibration"]["lists"]["trials"]
+    assert curve[0]["engine"] == "exact"
+    assert all(trial["users_per_second"] > 0 and 0 <= trial["recall"] <= 1 for trial in curve)
+    files = list((cli.lake / "models" / "decisions").iterdir())
+    assert [path.name for path in files] == [f"{first['model_id']}-{first['k']}.json"]
+    second = cli.night("2020-02-01", *measured)
+    assert second["calibration"]["lists"] == first["calibration"]["lists"] | {"replayed": True}
+    cli("verify")
+    files[0].write_text(files[0].read_text().replace(first["model_id"], "m-other"))
+    assert "decisions" in cli("verify", code=74).stdout
+
+
+def test_a_night_that_reloads_its_model_and_searches_exactly_imports_neither_tensorflow_nor_scann(cli, base_lake):
+    """A process of its own, that looks at its modules when the night is over."""
+    arguments = ["nightly", "--source", WORLD, "--run-date", "2020-02-02", "--train", "never", *FAST]
+    program = (
+        f"import sys\nfrom recbatch.jobs.cli import main\ntry:\n    main({arguments})\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "loaded = {'tensorflow', 'scann', 'tf_keras', 'tensorflow_recommenders', 'numba'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=cli.environment(), cwd=cli.directory, check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert b"2020-02-02.1 published" in done.stdout
 
 
 TRAINED = ("--train", "always", "--set", "judge.users_needed=20")

@@ -1,11 +1,14 @@
 """The exact twin decides: ScaNN's brute force equals it, ScaNN's approximations are held by their certificate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
-from recbatch.index import ExactIndex, ScannIndex, build_certified
+from recbatch.index import ExactIndex, ScannIndex, build_certified, decisions
+from recbatch.store import Lake
 from tests.unit.test_index import random_exclusions
 
 
@@ -35,11 +38,11 @@ def test_approximate_search_never_pads_never_returns_what_is_excluded_and_is_cer
     candidates = clustered(generator, 4000)
     queries = generator.normal(size=(200, 16)).astype(np.float32)
     exclude = random_exclusions(generator, 200, 4000, 3950)
-    index, certificate, decisions = build_certified(
+    built = build_certified(
         candidates, Settings(engine=engine, target_recall=0.97), queries=queries, exclude=exclude, k=100
     )
-    assert certificate.recall >= 0.97, decisions
-    found, scores = index.search(queries, 100, exclude)
+    assert built.certificate.recall >= 0.97, built.decisions
+    found, scores = built.index.search(queries, 100, exclude)
     left = 4000 - np.diff(exclude.offsets)
     assert ((found != NO_ITEM).sum(axis=1) == np.minimum(left, 100)).all()
     assert np.isfinite(scores[found != NO_ITEM]).all()
@@ -54,10 +57,42 @@ def test_an_index_that_cannot_reach_its_target_is_replaced_by_exact_search():
     candidates = generator.normal(size=(3000, 16)).astype(np.float32)
     queries = generator.normal(size=(50, 16)).astype(np.float32)
     nothing = Exclusions(np.zeros(51, dtype=np.int64), np.empty(0, dtype=np.int32))
-    index, certificate, decisions = build_certified(
+    built = build_certified(
         candidates, Settings(engine="ah", target_recall=1.0), queries=queries, exclude=nothing, k=100
     )
-    assert certificate.recall == 1.0
-    if index.engine == "exact":
-        assert "exact search takes over" in decisions[-1]
-    assert "search effort doubled" in decisions[1]
+    assert built.certificate.recall == 1.0
+    if built.index.engine == "exact":
+        assert "exact search takes over" in built.decisions[-1]
+    assert "search effort doubled" in built.decisions[1]
+
+
+def test_auto_measures_a_curve_chooses_the_cheapest_that_reaches_the_target_and_decides_so_again(tmp_path):
+    generator = np.random.default_rng(3)
+    candidates, queries = clustered(generator, 21_000), clustered(generator, 300)
+    exclude = random_exclusions(generator, 300, 21_000, 300)
+    settings = Settings(exact_seconds=0, target_recall=0.95)
+    how = {"queries": queries, "exclude": exclude, "k": 20, "users": 10_000_000}
+    first = build_certified(candidates, settings, **how)
+    assert first.calibration is not None
+    trials = first.calibration.trials
+    assert {trial.engine for trial in trials} == {"exact", "tree", "ah", "brute"}
+    for engine in ("tree", "ah"):
+        curve = sorted((trial.effort, trial.recall) for trial in trials if trial.engine == engine)
+        assert len(curve) > 1
+        assert [recall for _, recall in curve] == sorted(recall for _, recall in curve), "more effort finds more"
+    good = [trial for trial in trials if trial.recall >= 0.95]
+    cheapest = min(good, key=lambda trial: trial.seconds_for(10_000_000))
+    assert first.decisions[0].startswith(f"engine {cheapest.engine} ")
+    lake = Lake(tmp_path)
+    decisions.keep(lake, "m-x", 20, settings, {"lists": first.calibration})
+    stored = decisions.stored(lake, "m-x", 20, settings)["lists"]
+    assert replace(stored, replayed=False) == first.calibration
+    again = build_certified(candidates, settings, **how, decided=stored)
+    assert again.index.engine == first.index.engine
+    assert "as decided before" in again.decisions[0]
+    assert not decisions.stored(lake, "m-x", 20, Settings(target_recall=0.9)), "other settings, another decision"
+    assert not decisions.damage(lake)
+    path = decisions.files(lake)[0]
+    path.write_text(path.read_text().replace("true", "false").replace("0", "1", 1))
+    assert decisions.damage(lake)
+    assert not decisions.stored(lake, "m-x", 20, settings)

@@ -5,8 +5,9 @@ import pytest
 
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
-from recbatch.index import ExactIndex, _compiled, _threads, certify, engine_for, exact, sample_users
+from recbatch.index import ExactIndex, _compiled, _threads, build_certified, certify, exact, sample_users
 from recbatch.index._finalists import exact_scores
+from recbatch.index.certify import recalls
 
 
 def random_exclusions(generator, queries, items, most):
@@ -143,20 +144,24 @@ def test_the_certificate_sees_what_is_missing():
     assert (sound.recall, sound.score_loss, sound.passed) == (1.0, 0.0, True)
     poor = certify(Forgetful(candidates), twin, queries, nothing, k=10, target=0.99)
     assert poor.recall == pytest.approx(9 / 10)
-    assert poor.score_loss > 0
+    assert 0 < poor.score_loss <= poor.worst_score_loss
+    assert poor.ci_low <= poor.recall <= poor.ci_high
     assert not poor.passed
 
 
-def test_auto_goes_by_the_size_of_the_catalogue():
-    settings = Settings()
-    assert [engine_for(n, settings) for n in (10, 19_999, 20_000, 99_999, 100_000)] == [
-        "brute",
-        "brute",
-        "ah",
-        "ah",
-        "tree",
-    ]
-    assert engine_for(10, Settings(engine="exact")) == "exact"
+def test_auto_takes_exact_search_where_it_takes_seconds_and_measures_nothing():
+    generator = np.random.default_rng(4)
+    candidates = generator.normal(size=(300, 8)).astype(np.float32)
+    nothing = Exclusions(np.zeros(21, dtype=np.int64), np.empty(0, dtype=np.int32))
+    built = build_certified(candidates, Settings(), queries=candidates[:20], exclude=nothing, k=5, users=1_000_000)
+    assert (built.index.engine, built.calibration.engine, built.calibration.timed) == ("exact", "exact", False)
+    assert built.certificate.recall == 1.0
+
+
+def test_the_certificate_has_interval_and_worst_percentiles_and_counts_each_user_once():
+    found = np.array([[0, 1, 2, 3], [3, 2, 1, 0], [7, NO_ITEM, NO_ITEM, NO_ITEM], [NO_ITEM] * 4], dtype=np.int32)
+    truth = np.array([[0, 1, 2, 3], [0, 1, 2, 9], [7, 8, NO_ITEM, NO_ITEM], [NO_ITEM] * 4], dtype=np.int32)
+    assert recalls(found, truth, 10).tolist() == [1, 3 / 4, 1 / 2, 1]
 
 
 def test_the_certified_sample_holds_the_heaviest_user_and_no_empty_one():
