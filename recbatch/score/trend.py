@@ -1,9 +1,9 @@
-"""What is in fashion: the share of tomorrow's events that each title will have, learned from how shares went so far.
+"""What is in fashion: the share of tomorrow's events that each title will have, by how fast this catalogue turns over.
 
-A title's share of a day's events is modelled as softmax over titles of Σ_h w_h · log(count_h + ε), where count_h is its
-number of earlier events, halved every h days. The weights w are the maximum of the multinomial likelihood of the latest
-days (McFadden 1974, "Conditional logit analysis"), so that no one has to guess how fast a catalogue turns over: a news
-feed comes to live on the first day's count, a library on the count of all times.
+A title counts with its events, halved every so many days. No one has to guess how many: the half-life is the one whose
+ten titles of the morning met most of each of the latest days' events, first places counting more (the numerator of
+ndcg@10), so that a news feed comes to live on yesterday's count and a library on that of all times. Likelihood is no
+guide here: it is dominated by the thousands of titles that no list will ever show.
 """
 
 from __future__ import annotations
@@ -13,22 +13,19 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from recbatch.contracts import NO_TIME, Events, Float32s, Int64s
+from recbatch.contracts import NO_TIME, Events, Float32s, Int32s, Int64s
 
 Float64s = npt.NDArray[np.float64]
 
-HALF_LIVES_DAYS = (1.0, 3.0, 10.0, 30.0, 120.0, np.inf)
-_START = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0])
-"""Where little is known: plain counts with a half-life of 30 days."""
-_START_EVENTS = 300.0
-"""How many events it takes to move half-way from there."""
-_EPSILON = 0.05
-"""Events that a title has before its first one."""
+HALF_LIVES_DAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, np.inf)
+_USUAL = 32.0
+"""The half-life where too little has happened to tell."""
+_FEWEST_EVENTS = 100
+_LATEST_DAYS = 30
+_TOP = 10
+_UNSEEN = 0.5
+"""Events that every title has besides its own: log shares of rare titles differ by no more than chance explains."""
 _DAY_MICROSECONDS = 86_400_000_000
-_MOST_DAYS = 60
-_MOST_CELLS = 20_000_000
-"""Cells of (half-lives, days, titles) held while fitting: 160 MB."""
-_NEWTON_STEPS = 25
 
 
 def tomorrow(events: Events, titles: int, until: date) -> Float32s:
@@ -43,73 +40,63 @@ def tomorrow(events: Events, titles: int, until: date) -> Float32s:
         Shape (titles,), summing to 1. Without times: shares of all events.
     """
     timed = events.occurred_at != NO_TIME
+    counts: Float64s
     if not timed.any():
-        counts = np.bincount(events.items, weights=events.weights, minlength=titles) + _EPSILON
-        return np.asarray(counts / counts.sum(), dtype=np.float32)
-    day = events.occurred_at[timed] // _DAY_MICROSECONDS
-    order = np.argsort(day, kind="stable")
-    log = _Log(day[order], events.items[timed][order], events.weights[timed][order].astype(np.float64), titles)
-    today = int(np.datetime64(until, "D").astype(np.int64))
-    most = max(3, min(_MOST_DAYS, _MOST_CELLS // (len(HALF_LIVES_DAYS) * titles)))
-    latest = np.unique(log.day)[1:][-most:]  # the first day has nothing to go by
-    weights = _fit(log.features(latest), log.counts(latest)) if len(latest) else _START
-    return np.asarray(_shares(log.features(np.array([today])), weights)[0], dtype=np.float32)
+        counts = np.asarray(np.bincount(events.items, events.weights.astype(np.float64), titles), np.float64)
+    else:
+        order = np.argsort(events.occurred_at[timed], kind="stable")
+        log = _Log(events.occurred_at[timed][order], events.items[timed][order], events.weights[timed][order], titles)
+        counts = log.morning(int(np.datetime64(until, "D").astype(np.int64)), log.half_life())
+    counts = counts + _UNSEEN
+    return np.asarray(counts / counts.sum(), dtype=np.float32)
 
 
 class _Log:
-    """Events by day, and what was known on the morning of a day."""
+    """Events in order of time, by day."""
 
-    def __init__(self, day: Int64s, items: npt.NDArray[np.int32], weights: Float64s, titles: int) -> None:
-        self.day, self.items, self.weights, self.titles = day, items, weights, titles
+    def __init__(self, times: Int64s, items: Int32s, weights: Float32s, titles: int) -> None:
+        self._days: Float64s = times / _DAY_MICROSECONDS
+        self._day: Int64s = times // _DAY_MICROSECONDS
+        self._items, self._weights, self._titles = items, weights.astype(np.float64), titles
 
-    def features(self, days: Int64s) -> Float64s:
-        """Shape (half-lives, days, titles): log counts on the mornings of ascending days."""
-        fade = np.exp2(-1 / np.array(HALF_LIVES_DAYS))[:, None]
-        found = np.empty((len(fade), len(days), self.titles))
-        state, morning, place = np.zeros((len(fade), self.titles)), int(days[0]), 0
-        for number, day in enumerate(days.tolist()):
-            end = int(np.searchsorted(self.day, day))
-            state *= fade ** (day - morning)
-            part = slice(place, end)
-            for row, half_life in enumerate(HALF_LIVES_DAYS):
-                weight = self.weights[part] * np.exp2((self.day[part] - day + 0.5) / half_life)
-                state[row] += np.bincount(self.items[part], weight, minlength=self.titles)
-            morning, place = day, end
-            found[:, number] = np.log(state + _EPSILON)
-        return found
+    def morning(self, day: int, half_life: float) -> Float64s:
+        """Shape (titles,): counts on the morning of a day."""
+        before = slice(0, int(np.searchsorted(self._day, day)))
+        faded = self._weights[before] * np.exp2((self._days[before] - day) / half_life)
+        return np.asarray(np.bincount(self._items[before], faded, minlength=self._titles), np.float64)
 
-    def counts(self, days: Int64s) -> Float64s:
-        """Shape (days, titles): events of the days themselves."""
-        inside = np.isin(self.day, days)
-        cell = np.searchsorted(days, self.day[inside]) * self.titles + self.items[inside]
-        found = np.bincount(cell, self.weights[inside], minlength=len(days) * self.titles)
-        return np.asarray(found.reshape(len(days), -1), dtype=np.float64)
+    def half_life(self) -> float:
+        """The half-life, in days, by which the latest days were met best; the longest among equals."""
+        latest = np.unique(self._day)[1:][-_LATEST_DAYS:]  # the first day has nothing to go by
+        starts = np.searchsorted(self._day, latest), np.searchsorted(self._day, latest, side="right")
+        if not len(latest) or starts[1][-1] - starts[0][0] < _FEWEST_EVENTS:
+            return _USUAL
+        met = [self._met(half_life, latest, *starts) for half_life in HALF_LIVES_DAYS]
+        return HALF_LIVES_DAYS[len(met) - 1 - int(np.argmax(met[::-1]))]
+
+    def _met(self, half_life: float, days: Int64s, first: Int64s, end: Int64s) -> float:
+        """Events of some ascending days that their mornings' first titles met, by 1 / log2(1 + rank)."""
+        counts, fade, met = self.morning(int(days[0]), half_life), 2.0 ** (-1 / half_life), 0.0
+        gains = 1 / np.log2(np.arange(2, _TOP + 2))
+        for place, day in enumerate(days.tolist()):
+            if place:
+                gone = slice(first[place - 1], end[place - 1])
+                since = np.exp2((self._days[gone] - day) / half_life) * self._weights[gone]
+                counts *= fade ** (day - days[place - 1])
+                counts += np.bincount(self._items[gone], since, minlength=self._titles)
+            top = _first(counts)
+            mine = slice(first[place], end[place])
+            today = np.bincount(self._items[mine], self._weights[mine], minlength=self._titles)
+            met += float(today[top] @ gains[: len(top)])
+        return met
 
 
-def _shares(features: Float64s, weights: Float64s) -> Float64s:
-    """Shape (days, titles): the model's shares."""
-    scores = np.tensordot(weights, features, axes=1)
-    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
-
-
-def _fit(features: Float64s, counts: Float64s) -> Float64s:
-    """Weights of the largest posterior: the multinomial likelihood and a normal prior at `_START`; Newton's method."""
-    weights, per_day = _START.copy(), counts.sum(axis=1)
-    total = per_day.sum()
-    ridge = _START_EVENTS / total
-    for _ in range(_NEWTON_STEPS):
-        shares = _shares(features, weights)
-        expected = shares * per_day[:, None]
-        slope = np.tensordot(features, counts - expected, axes=([1, 2], [0, 1])) / total - ridge * (weights - _START)
-        means = np.einsum("dv,hdv->hd", shares, features)
-        spread = np.einsum("hdv,kdv->hk", features * expected, features, optimize=True)
-        curvature = (spread - (means * per_day) @ means.T) / total + ridge * np.eye(len(weights))
-        step = np.linalg.solve(curvature, slope)
-        weights = weights + step
-        if float(np.abs(step).max()) < 1e-4:
-            break
-    return weights
+def _first(counts: Float64s) -> Int64s:
+    """The positions of the largest counts, ties by position."""
+    most = min(_TOP, len(counts))
+    least = np.partition(counts, len(counts) - most)[len(counts) - most]
+    found = np.flatnonzero(counts >= least)
+    return np.asarray(found[np.argsort(-counts[found], kind="stable")][:most])
 
 
 def fashion(shares: Float32s, learned_from: Events, weight: float = 1.0) -> Float32s:
@@ -129,5 +116,5 @@ def fashion(shares: Float32s, learned_from: Events, weight: float = 1.0) -> Floa
     """
     if not (learned_from.occurred_at != NO_TIME).any():
         return np.zeros(len(shares), dtype=np.float32)
-    then = np.bincount(learned_from.items, learned_from.weights, minlength=len(shares)) + 0.5
+    then = np.bincount(learned_from.items, learned_from.weights, minlength=len(shares)) + _UNSEEN
     return np.asarray(np.log(shares) - weight * np.log(then / then.sum()), dtype=np.float32)

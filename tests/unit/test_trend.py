@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recbatch.score import fashion, tomorrow
-from recbatch.score.trend import HALF_LIVES_DAYS, _fit, _Log, _shares
+from recbatch.score.trend import HALF_LIVES_DAYS, _Log
 
 from ._worlds import RUN_DATE, build
 
@@ -42,26 +42,44 @@ def test_a_steady_world_is_forecast_by_all_its_events_and_a_fast_one_by_yesterda
     assert tomorrow(data.events, 5, RUN_DATE)[3] > 0.5
 
 
-def test_features_are_counts_halved_by_age():
+def log_of(events, titles=5):
+    order = np.argsort(events.occurred_at, kind="stable")
+    return _Log(events.occurred_at[order], events.items[order], events.weights[order], titles)
+
+
+def test_counts_are_halved_by_age():
     data = build([("a", "1", 0.5), ("a", "1", 10.5), ("b", "2", 3.5)], TITLES)
-    day = data.events.occurred_at // 86_400_000_000
-    order = np.argsort(day, kind="stable")
-    log = _Log(day[order], data.events.items[order], np.ones(3), 5)
     today = int(np.datetime64(RUN_DATE, "D").astype(int))
-    found = np.exp(log.features(np.array([today - 5, today]))) - 0.05
-    for row, half_life in enumerate(HALF_LIVES_DAYS):
-        assert found[row, 1, 1] == pytest.approx(2 ** (-0.5 / half_life) + 2 ** (-10.5 / half_life))
-        assert found[row, 1, 2] == pytest.approx(2 ** (-3.5 / half_life))
-        assert found[row, 0, 1] == pytest.approx(2 ** (-5.5 / half_life))
-        assert found[row, 0, 2] == pytest.approx(0, abs=1e-12)
+    log = log_of(data.events)
+    for half_life in HALF_LIVES_DAYS:
+        now, before = log.morning(today, half_life), log.morning(today - 5, half_life)
+        assert now[1] == pytest.approx(2 ** (-0.5 / half_life) + 2 ** (-10.5 / half_life))
+        assert now[2] == pytest.approx(2 ** (-3.5 / half_life))
+        assert before[1] == pytest.approx(2 ** (-5.5 / half_life))
+        assert before[2] == 0
 
 
-def test_the_fit_finds_the_weights_that_made_the_data():
-    generator = np.random.default_rng(1)
-    features = generator.normal(size=(len(HALF_LIVES_DAYS), 30, 200))
-    true = np.array([0.5, -0.2, 0.3, 0.8, 0.0, 0.1])
-    counts = np.stack([generator.multinomial(5_000, share) for share in _shares(features, true)])
-    np.testing.assert_allclose(_fit(features, counts.astype(float)), true, atol=0.03)
+def test_the_half_life_is_that_of_the_best_lists_of_the_latest_mornings():
+    """Against a plain twin that counts anew on every morning."""
+    generator = np.random.default_rng(4)
+    events = []
+    for back in range(50, 0, -1):
+        odds = 1.0 / (1 + (np.arange(60) - (50 - back) * 3) % 60)
+        for item in generator.choice(60, size=40, p=odds / odds.sum()):
+            events.append((f"u{generator.integers(80):02}", str(item), back - generator.random()))
+    data = build(events, {str(n): f"t{n}" for n in range(60)})
+    log, day = log_of(data.events, 60), data.events.occurred_at // 86_400_000_000
+    met = []
+    for half_life in HALF_LIVES_DAYS:
+        gain = 0.0
+        for morning in np.unique(day)[1:][-30:]:
+            top = np.argsort(-log.morning(int(morning), half_life), kind="stable")[:10]
+            today = np.bincount(data.events.items[day == morning], minlength=60)
+            gain += (today[top] / np.log2(np.arange(2, 12))).sum()
+        met.append(gain)
+    assert log.half_life() == HALF_LIVES_DAYS[int(np.argmax(met))] < 16
+    few = data.events.where(day >= np.unique(day)[-2])
+    assert log_of(few, 60).half_life() == 32
 
 
 def test_nothing_on_or_after_the_day_is_looked_at():
@@ -77,7 +95,7 @@ def test_nothing_on_or_after_the_day_is_looked_at():
 def test_without_times_shares_are_plain_and_fashion_is_nothing():
     data = build([("a", "1", None), ("b", "1", None), ("a", "2", None)], TITLES)
     shares = tomorrow(data.events, 5, date(2024, 1, 1))
-    assert shares[1] == pytest.approx(2.05 / 3.25)
+    assert shares[1] == pytest.approx(2.5 / 5.5)
     assert (fashion(shares, data.events) == 0).all()
 
 
