@@ -19,39 +19,11 @@ from recbatch.contracts import AuditResult, Dataset, Int64s, Json, SourceTables
 from recbatch.errors import AuditFailed, GateFailed
 from recbatch.evaluate import Outcome
 from recbatch.publish import TableWriter
-from recbatch.score import Ranker
 
 from ._lake import Done
 from ._model import Model
 from ._plan import Plan
 from ._say import Say, now
-
-
-def write_recommendations(
-    folder: Path, ranker: Ranker, data: Dataset, config: Config, say: Say
-) -> tuple[Int64s, dict[str, int]]:
-    """Ranks every user and writes `recommendations` and `recommendations_buffer`, a file per shard.
-
-    Returns:
-        Shape (users,): rows among the first k ranks; and the rows of each table.
-    """
-    k, length = config.score.k, config.score.k + config.score.buffer
-    recommended = np.zeros(data.num_users, dtype=np.int64)
-    shard = config.score.users_per_shard
-    with (
-        TableWriter(folder, schemas.RECOMMENDATIONS) as lists,
-        TableWriter(folder, schemas.RECOMMENDATIONS_BUFFER) as buffer,
-    ):
-        for start in range(0, data.num_users, shard):
-            users = np.arange(start, min(start + shard, data.num_users), dtype=np.int32)
-            for batch in ranker.rank_all(data.events, users, length, config.score.users_per_batch):
-                lists.write(score.to_table(batch, data, last_rank=k))
-                buffer.write(score.to_table(batch, data, first_rank=k + 1))
-                recommended[batch.users] = batch.lengths(k)
-                say.progress("score", int(batch.users[-1]) + 1, data.num_users)
-            lists.next_file()
-            buffer.next_file()
-    return recommended, {schemas.RECOMMENDATIONS.name: lists.rows, schemas.RECOMMENDATIONS_BUFFER.name: buffer.rows}
 
 
 def write_tables(

@@ -89,6 +89,7 @@ def finish(lake: Lake, live: list[str], user: str, at: datetime) -> Json:
     for folder in [*(lake.blocked / old for old in blocked), *outcomes, *followed]:
         if folder.is_dir():
             store.discard(lake, folder)
+    _lake.forget_progress(lake)
     publish.done(lake, user)
     return {"runs": runs, "blocked": blocked, "outcomes": len(outcomes) + len(followed), "history": history}
 

@@ -12,7 +12,7 @@ from recbatch import dataset, lookup, publish, report, schemas, sources, store, 
 from recbatch.config import Config
 from recbatch.store import Lake
 
-from . import _lake, _memory, _run
+from . import _lake, _memory, _run, _shards
 from ._changes import since_parent
 from ._items import leave_out
 from ._judge import judge_or_fall_back
@@ -72,7 +72,7 @@ def night(
 
     say.stage("score")
     folder = publish.stage(lake, run_id)
-    recommended, rows = _run.write_recommendations(folder, plan.ranker, data, config, say)
+    recommended, rows = _shards.write(lake, folder, plan, model, data, config, say)
 
     say.stage("write")
     rows |= _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config)

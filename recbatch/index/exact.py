@@ -18,10 +18,10 @@ from recbatch.index._loops import CHUNK
 
 _GROUP = 16
 """NumPy's selection: the maximum of a group costs one pass, and only the k best groups are looked into."""
-_BLOCK_CELLS = 8_000_000
-"""Scores held at once by each worker: 32 MB."""
+_BLOCK_CELLS = 2**23
+"""Scores held at once by each worker: 32 MiB."""
 _BLOCK_WIDTH = 32_768
-"""Candidates per product in the compiled selection: with _BLOCK_CELLS, 244 queries, where the product is fastest."""
+"""Candidates per product in the compiled selection: with _BLOCK_CELLS, 256 queries, where the product is fastest."""
 _MOST_ROWS = 1_024
 
 

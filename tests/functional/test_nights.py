@@ -327,6 +327,24 @@ def test_kill_9_leaves_the_last_run_and_the_next_start_repairs(cli, base_lake, s
         assert done["train"]["trained"] is False or done["note"], "finished training is not done twice"
 
 
+def test_scoring_that_was_finished_when_a_kill_came_is_not_done_again(cli, base_lake, tmp_path):
+    small = ("--set", "score.users_per_shard=60")
+    job = cli.start("nightly", "--source", WORLD, "--run-date", "2020-02-02", "--train", "never", *FAST, *small)
+    for line in job.stderr:
+        if '"stage": "write"' in line:
+            break
+    job.send_signal(signal.SIGKILL)
+    job.communicate()
+    arguments = ["nightly", "--source", WORLD, "--run-date", "2020-02-02", "--train", "never", *FAST, *small]
+    events = [json.loads(line) for line in cli(*arguments).stderr.splitlines()]
+    assert [(event["shards"], event["of"]) for event in events if event["event"] == "resumed"] == [(4, 4)]
+    assert not (cli.lake / "_resume").exists()
+    other = Cli(cli.directory, tmp_path / "other")
+    other.night("2020-02-01")
+    other.night("2020-02-02", "--train", "never", *small)
+    assert published_rows(other.lake).equals(published_rows(cli.lake))
+
+
 def test_sigterm_stops_cleanly_with_143(cli):
     job = cli.start("nightly", "--source", WORLD, "--run-date", "2020-02-02", "--set", "train.epochs=5000", real=True)
     for line in job.stderr:

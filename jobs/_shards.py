@@ -1,0 +1,181 @@
+"""Shards of users: scored on all cores, written beside that, kept when finished, so that a killed night goes on there.
+
+    LAKE/_resume/shards-<key>/<number>/    manifest.json, recommendations.parquet, recommendations_buffer.parquet,
+                                           recommended.npy
+
+A shard is a pure function of what the key is made of and of its users; the tables of a run are links to its files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recbatch import __version__, publish, schemas, score, store
+from recbatch.config import Config
+from recbatch.contracts import Dataset, Int32s, Int64s, Json, Lists
+from recbatch.publish import TableWriter
+from recbatch.score import Ranker
+from recbatch.store import Lake
+
+from ._lake import RESULT_SECTIONS
+from ._model import Model
+from ._plan import Plan
+from ._say import Say
+
+_SHARDS = 20
+"""At least so many in a large night: a kill costs one of them at most, a twentieth of the work."""
+_LEAST_USERS = 8_192
+"""… unless they became smaller than this: files of some megabytes."""
+_BATCHES_WAITING = 4
+"""Ranked batches that may wait to be written: what bounds their memory."""
+_TABLES = (schemas.RECOMMENDATIONS, schemas.RECOMMENDATIONS_BUFFER)
+
+
+def write(
+    lake: Lake, folder: Path, plan: Plan, model: Model, data: Dataset, config: Config, say: Say
+) -> tuple[Int64s, dict[str, int]]:
+    """Ranks every user and writes `recommendations` and `recommendations_buffer`, a file per shard.
+
+    Returns:
+        Shape (users,): rows among the first k ranks; and the rows of each table.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    key = run_key(data, config, model.model_id, plan.ranker)
+    return Shards(lake, plan.ranker, data, config, key).write(folder, say)
+
+
+def run_key(data: Dataset, config: Config, model_id: str, ranker: Ranker) -> str:
+    """12 hex digits over everything that a list depends on besides its user."""
+    depends_on: Json = {
+        "recbatch": __version__,
+        "run_date": data.run_date.isoformat(),
+        "data": data.fingerprint,
+        "config": config.digest(*RESULT_SECTIONS),
+        "model": model_id,
+        "search": repr(ranker.index and (ranker.index.engine, getattr(ranker.index, "effort", 0))),
+    }
+    return hashlib.sha256(store.canonical(depends_on)).hexdigest()[:12]
+
+
+def ranges(users: int, most: int) -> list[Int32s]:
+    """The users of each shard, in id order.
+
+    Args:
+        users: of the dataset.
+        most: users per shard.
+    """
+    size = min(most, max(_LEAST_USERS, -(-users // _SHARDS)))
+    return [np.arange(start, min(start + size, users), dtype=np.int32) for start in range(0, users, size)]
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """The lists of one night, shard by shard."""
+
+    lake: Lake
+    ranker: Ranker
+    data: Dataset
+    config: Config
+    key: str
+
+    def write(self, folder: Path, say: Say) -> tuple[Int64s, dict[str, int]]:
+        """As the function `write`; shards that are finished already are taken as they are."""
+        parts, recommended = ranges(self.data.num_users, self.config.score.users_per_shard), []
+        rows = dict.fromkeys((table.name for table in _TABLES), 0)
+        reused = 0
+        for number, users in enumerate(parts):
+            kept = self.lake.resume / f"shards-{self.key}" / f"{number:05d}"
+            if store.faults(kept):
+                self._finish(kept, users, say)
+            else:
+                reused += 1
+            head = store.read_checked_json(kept / store.MANIFEST)
+            recommended.append(np.load(kept / "recommended.npy", allow_pickle=False))
+            for table in _TABLES:
+                rows[table.name] += head["rows"][table.name]
+                store.make_folder(folder / table.name)
+                _link(kept / f"{table.name}.parquet", folder / table.name / f"part-{number:05d}.parquet")
+            say.progress("score", int(users[-1]) + 1, self.data.num_users)
+        if reused:
+            say.event("resumed", shards=reused, of=len(parts))
+        if not parts:
+            for table in _TABLES:
+                publish.write_table(folder, table, schemas.arrow(table).empty_table())
+        return np.concatenate([np.zeros(0, dtype=np.int64), *recommended]), rows
+
+    def _finish(self, kept: Path, users: Int32s, say: Say) -> None:
+        """Scores one shard and puts it where a later run of the night finds it."""
+        work = self.lake.staging / f"shard-{kept.name}"
+        for folder in (work, kept):
+            shutil.rmtree(folder, ignore_errors=True)
+        store.make_folder(work)
+        store.make_folder(kept.parent)
+        recommended, rows = self._score(work, users, say)
+        np.save(work / "recommended.npy", recommended, allow_pickle=False)
+        for table in _TABLES:
+            (work / table.name / "part-00000.parquet").rename(work / f"{table.name}.parquet")
+            (work / table.name).rmdir()
+        store.seal(work, {"rows": rows, "users": len(users)})
+        store.move_folder(work, kept)
+
+    def _score(self, work: Path, users: Int32s, say: Say) -> tuple[Int64s, dict[str, int]]:
+        settings, data = self.config.score, self.data
+        recommended = np.zeros(len(users), dtype=np.int64)
+        length = settings.k + settings.buffer
+        with (
+            TableWriter(work, schemas.RECOMMENDATIONS) as lists,
+            TableWriter(work, schemas.RECOMMENDATIONS_BUFFER) as buffer,
+            behind(_BATCHES_WAITING) as write,
+        ):
+
+            def both(batch: Lists) -> None:
+                lists.write(score.to_table(batch, data, last_rank=settings.k))
+                buffer.write(score.to_table(batch, data, first_rank=settings.k + 1))
+
+            for batch in self.ranker.rank_all(data.events, users, length, settings.users_per_batch):
+                recommended[batch.users - users[0]] = batch.lengths(settings.k)
+                write(both, batch)
+                say.progress("score", int(batch.users[-1]) + 1, data.num_users)
+        return recommended, {schemas.RECOMMENDATIONS.name: lists.rows, schemas.RECOMMENDATIONS_BUFFER.name: buffer.rows}
+
+
+@contextlib.contextmanager
+def behind(waiting: int) -> Iterator[Callable[..., None]]:
+    """Calls made one after another on a thread of their own, at most so many behind the caller.
+
+    All of them are done when the block ends well; what one raises, the next call or the end of the block raises.
+    """
+    open_: deque[Future[None]] = deque()
+
+    def call(work: Callable[..., None], *arguments: object) -> None:
+        while len(open_) >= waiting:
+            open_.popleft().result()
+        open_.append(thread.submit(work, *arguments))
+
+    thread = ThreadPoolExecutor(1, thread_name_prefix="write")
+    try:
+        yield call
+        while open_:
+            open_.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under a second name; a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
