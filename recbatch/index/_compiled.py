@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from recbatch.contracts import Float32s, Int32s, Int64s
+from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
 from recbatch.index import _loops
 from recbatch.index._loops import CHUNK
 
@@ -106,11 +106,34 @@ def keys_of(queries: Float32s, candidates: Float32s, survivors: Survivors) -> np
     return keys
 
 
+def keys_among(
+    queries: Float32s, candidates: Float32s, found: Int32s, fetched: Float32s, exclude: Exclusions
+) -> tuple[np.ndarray[Any, np.dtype[np.uint64]], Int64s]:
+    """What another engine found as keys of `keys_of`, without padding and without what is excluded.
+
+    Args:
+        queries: shape (B, dim).
+        candidates: shape (items, dim).
+        found: shape (B, n): candidate positions, none twice in a row.
+        fetched: shape (B, n): not finite where there is nothing.
+        exclude: per query.
+
+    Returns:
+        Keys (B, n) in no order, and how many there are of each query (B,).
+    """
+    keys = np.empty(found.shape, dtype=np.uint64)
+    counts = np.empty(len(queries), dtype=np.int64)
+    first, end = exclude.offsets[:-1], exclude.offsets[1:]
+    _kernels().keys_among(queries, candidates, found, fetched, first, end, exclude.items, keys, counts)
+    return keys, counts
+
+
 @dataclass(frozen=True, slots=True)
 class _Kernels:
     select: Any
     score: Any
     keys: Any
+    keys_among: Any
 
 
 @functools.cache
@@ -124,4 +147,5 @@ def _kernels() -> _Kernels:
     )
     keep_best = jit(_loops.keep_best(dot, key))
     select = _loops.select(exclude, maxima, bound, scan, drop, keep_best)
-    return _Kernels(jit(select), jit(_loops.score(dot)), jit(_loops.keys(dot, key)))
+    last = jit(_loops.keys(dot, key)), jit(_loops.keys_among(dot, key))
+    return _Kernels(jit(select), jit(_loops.score(dot)), *last)

@@ -226,3 +226,31 @@ def keys(dot: Loop, key_of: Loop) -> Loop:
                 keys[row, i] = np.uint64(0xFFFFFFFFFFFFFFFF)
 
     return loop
+
+
+def keys_among(dot: Loop, key_of: Loop) -> Loop:
+    """See `_compiled.keys_among`."""
+
+    def loop(queries, candidates, found, fetched, first, end, excluded, keys, counts):
+        for row in range(len(queries)):
+            query, count = queries[row], 0
+            for i in range(found.shape[1]):
+                if not np.isfinite(fetched[row, i]):
+                    continue
+                item = np.int64(found[row, i])
+                low, high = first[row], end[row]
+                while low < high:
+                    middle = (low + high) // 2
+                    if excluded[middle] < item:
+                        low = middle + 1
+                    else:
+                        high = middle
+                if low < end[row] and excluded[low] == item:
+                    continue
+                keys[row, count] = key_of(dot(query, candidates[item]), item)
+                count += 1
+            counts[row] = count
+            for i in range(count, found.shape[1]):
+                keys[row, i] = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+    return loop

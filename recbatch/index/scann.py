@@ -7,13 +7,15 @@ for which fewer are left than there should be is answered by the exact twin (pad
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from recbatch import _tensorflow
 from recbatch.contracts import NO_ITEM, Exclusions, Float32s, Index, Int32s, Int64s
-from recbatch.index._finalists import is_excluded, subset, top_k
+from recbatch.index import _compiled, _threads
+from recbatch.index._finalists import is_excluded, subset, top_k, unpack
 from recbatch.index.exact import ExactIndex
 
 _MARGIN = 16
@@ -22,6 +24,8 @@ FIRST_EFFORT = 4
 """Candidates that ScaNN scores again per finalist wanted, before anything is measured."""
 _SEARCHED_SHARE = 0.0125
 """Leaves visited at effort 1."""
+_ROWS = 256
+"""Queries whose finalists one core looks at in one go."""
 _HASH_DIMENSIONS = 2
 _ANISOTROPY = 0.2  # both as in ScaNN's own examples for angular and dot-product data
 
@@ -96,10 +100,10 @@ class ScannIndex:
 
     def _search_bucket(self, queries: Float32s, k: int, exclude: Exclusions, wanted: int) -> tuple[Int32s, Float32s]:
         found, fetched = self._fetch(queries, wanted)
-        rows, columns = np.nonzero(np.isfinite(fetched))
-        items = found[rows, columns].astype(np.int32)
-        open_ = ~is_excluded(exclude, rows, items, self.num_items)
-        positions, scores, finalists = top_k(queries, self.candidates, rows[open_], items[open_], k)
+        # Compiling pays after the same time as in exact search; a finalist is fetched from memory, hence the factor.
+        compiled = _compiled.is_due(8.0 * found.size * queries.shape[1])
+        best = self._best_compiled if compiled else self._best
+        positions, scores, finalists = best(queries, found, fetched, k, exclude)
         left = self.num_items - np.diff(exclude.offsets)
         doubtful = finalists < np.minimum(k, left)
         if self.is_exact and wanted < self.num_items:
@@ -111,7 +115,33 @@ class ScannIndex:
             positions[redo], scores[redo] = self.twin.search(queries[redo], k, subset(exclude, redo))
         return positions, scores
 
-    def _fetch(self, queries: Float32s, wanted: int) -> tuple[Int64s, Float32s]:
+    def _best(
+        self, queries: Float32s, found: Int32s, fetched: Float32s, k: int, exclude: Exclusions
+    ) -> tuple[Int32s, Float32s, Int64s]:
+        rows, columns = np.nonzero(np.isfinite(fetched))
+        items = found[rows, columns]
+        open_ = ~is_excluded(exclude, rows, items, self.num_items)
+        return top_k(queries, self.candidates, rows[open_], items[open_], k)
+
+    def _best_compiled(
+        self, queries: Float32s, found: Int32s, fetched: Float32s, k: int, exclude: Exclusions
+    ) -> tuple[Int32s, Float32s, Int64s]:
+        positions = np.empty((len(queries), k), dtype=np.int32)
+        scores = np.empty((len(queries), k), dtype=np.float32)
+        finalists = np.empty(len(queries), dtype=np.int64)
+
+        def block(start: int) -> None:
+            part = slice(start, start + _ROWS)
+            own = Exclusions(exclude.offsets[start : start + _ROWS + 1], exclude.items)
+            keys, finalists[part] = _compiled.keys_among(
+                queries[part], self.candidates, found[part], fetched[part], own
+            )
+            positions[part], scores[part] = unpack(keys, k)
+
+        _threads.run([partial(block, start) for start in range(0, len(queries), _ROWS)])
+        return positions, scores, finalists
+
+    def _fetch(self, queries: Float32s, wanted: int) -> tuple[Int32s, Float32s]:
         reorder = min(self.num_items, wanted * self.effort)
         options: dict[str, int] = {"final_num_neighbors": wanted}
         if self.engine != "brute":
@@ -119,7 +149,7 @@ class ScannIndex:
         if self.engine == "tree":
             options["leaves_to_search"] = self.leaves_for(reorder)
         found, fetched = self.searcher.search_batched_parallel(np.ascontiguousarray(queries), **options)
-        return found, fetched
+        return found.astype(np.int32, copy=False), fetched
 
 
 _TYPE_CHECK: type[Index] = ScannIndex

@@ -7,7 +7,7 @@ import pytest
 
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
-from recbatch.index import ExactIndex, ScannIndex, build_certified, decisions
+from recbatch.index import ExactIndex, ScannIndex, _compiled, build_certified, decisions
 from recbatch.store import Lake
 from tests.unit.test_index import random_exclusions
 
@@ -30,6 +30,20 @@ def test_brute_force_equals_exact_search_in_every_bit_ties_and_heavy_users_inclu
         brute = ScannIndex.build(candidates, "brute").search(queries, k, exclude)
         np.testing.assert_array_equal(brute[0], exact[0])
         np.testing.assert_array_equal(brute[1], exact[1])
+
+
+def test_finalists_are_ranked_compiled_as_they_are_by_numpy(monkeypatch):
+    generator = np.random.default_rng(6)
+    candidates = clustered(generator, 3000)
+    candidates[100:400] = candidates[0]
+    queries = np.concatenate([generator.normal(size=(400, 16)), candidates[:4]]).astype(np.float32)
+    exclude = random_exclusions(generator, 404, 3000, 2999)
+    index = ScannIndex.build(candidates, "ah")
+    plain = index.search(queries, 100, exclude)
+    monkeypatch.setattr(_compiled, "is_due", lambda operations: True)
+    compiled = index.search(queries, 100, exclude)
+    np.testing.assert_array_equal(compiled[0], plain[0])
+    np.testing.assert_array_equal(compiled[1].view(np.int32), plain[1].view(np.int32))
 
 
 @pytest.mark.parametrize("engine", ["ah", "tree"])
