@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from recbatch import index
 from recbatch.config import Config, memory_bytes
 from recbatch.contracts import Dataset
 from recbatch.errors import ConfigError
@@ -9,29 +12,52 @@ from recbatch.errors import ConfigError
 _MIB = 2**20
 _PROGRAM = 900 * _MIB
 """Python, TensorFlow and ScaNN with nothing loaded: 600 to 870 MiB seen at peak on MovieLens 100K."""
+_PROGRAM_EXACT = 320 * _MIB
+"""The same without TensorFlow: a night that reloads its model and searches exactly."""
 _BYTES_PER_EVENT = 24
 """Offset share, item, time, weight and rating of `contracts.Events`."""
 _COPIES_OF_EVENTS = 3
 """All events, those a judged model may see, and those encoded for the model."""
-_SCORE_BLOCK = 4 * 64 * _MIB
-"""The block of scores, its maxima, and finalists gathered twice; see recbatch/index/exact.py."""
+_SCORE_BLOCK = 3 * 32 * _MIB
+"""Per core: the block of scores, its maxima or survivors, and finalists gathered; see recbatch/index/exact.py."""
+_BYTES_PER_CELL = 60
+"""Of a batch of lists as rows of text on the way to their file; as arrays it is 13: position, score, source, reason."""
+_BATCHES = 6
+"""Ranked batches that wait for the writer, the one it writes, and the one being ranked; see jobs/_shards.py."""
 
 
-def predict(data: Dataset, config: Config) -> dict[str, int]:
-    """Bytes that a night will hold at its peak, by what holds them."""
+def predict(data: Dataset, config: Config, *, trains: bool = True) -> dict[str, int]:
+    """Bytes that a night will hold at its peak, by what holds them.
+
+    Args:
+        data: tonight's.
+        config: settings.
+        trains: whether it may train; if not, and search is exact, TensorFlow stays out.
+    """
+    exact = config.index.engine in ("auto", "exact") and not _may_approximate(data, config)
     ids = data.user_ids.nbytes + data.users.nbytes + data.items.nbytes + data.item_ids.nbytes
     events = len(data.events.items) * _BYTES_PER_EVENT * _COPIES_OF_EVENTS
     per_event_text = (data.user_ids.nbytes // max(1, data.num_users)) + (data.item_ids.nbytes // max(1, data.num_items))
     weights = 4 * data.num_items * config.train.embedding_dim * 2 * 4  # both towers; gradient and two moments of Adam
     logits = 3 * 4 * config.train.batch_size * data.num_items
     return {
-        "program": _PROGRAM,
+        "program": _PROGRAM_EXACT if exact and not trains else _PROGRAM,
         "ids and features": ids,
         "events": events,
         "histories as text, for the audit": len(data.events.items) * per_event_text,
-        "model": weights + logits,
-        "scoring": _SCORE_BLOCK,
+        "model": weights + logits if trains else weights // 4,
+        "scoring": _scoring(data, config),
     }
+
+
+def _may_approximate(data: Dataset, config: Config) -> bool:
+    dim = config.train.embedding_dim + 1
+    return index.exact_seconds(data.num_users, data.num_items, dim) >= config.index.exact_seconds
+
+
+def _scoring(data: Dataset, config: Config) -> int:
+    batch = min(data.num_users, config.score.users_per_batch) * (config.score.k + config.score.buffer)
+    return _SCORE_BLOCK * len(os.sched_getaffinity(0)) + batch * (13 * _BATCHES + _BYTES_PER_CELL)
 
 
 def require(data: Dataset, config: Config) -> int:

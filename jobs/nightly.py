@@ -14,6 +14,7 @@ from recbatch.store import Lake
 
 from . import _lake, _memory, _run, _shards
 from ._changes import since_parent
+from ._forecast import forecast
 from ._items import leave_out
 from ._judge import judge_or_fall_back
 from ._model import fit_or_reload
@@ -122,6 +123,9 @@ def night(
 @click.option("--keep-seen", is_flag=True, default=None, help="Recommend titles of the user's history too.")
 @click.option("--force", is_flag=True, help="Publish another run of a date that is done.")
 @click.option("--allow-degraded", metavar="REASON", help="Publish in spite of a failed audit or gate; recorded.")
+@click.option(
+    "--dry-run", is_flag=True, help="Read the input, print memory, disk and minutes predicted, write nothing."
+)
 @watch_options
 def nightly(
     lake: Lake,
@@ -139,6 +143,7 @@ def nightly(
     keep_seen: bool | None,
     force: bool,
     allow_degraded: str | None,
+    dry_run: bool,
     watchers: dict[str, Any],
     lineage_parent: str | None,
 ) -> None:
@@ -160,6 +165,11 @@ def nightly(
         "score.keep_seen": keep_seen,
     }
     day = run_date or now().date()
+    if dry_run:
+        with Say() as say:
+            would = forecast(lake, settings(wanted), day, say)
+        print_json(would.facts) if as_json else click.echo(would.text)
+        return
     with Say() as say, watched(lake, say, day, watchers, lineage_parent) as watch:
         config = watch.begin(settings(wanted))
         with store.locked(lake):
