@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recbatch import views
 from recbatch.contracts import SourceTables
@@ -56,6 +55,8 @@ def leave_out(tables: SourceTables, gone: dict[str, str], *, merge_by_title: boo
     """
     if not gone:
         return tables
+    import pyarrow.compute as pc
+
     items = tables.items
     out = pc.is_in(items["item_id"], value_set=pa.array(list(gone), pa.string()))
     if tables.merge_by_title if merge_by_title is None else merge_by_title:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 from recbatch import publish, store, views
-from recbatch.config import Config
 from recbatch.contracts import Dataset, Json
 from recbatch.store import Lake
+
+if TYPE_CHECKING:
+    from recbatch.config import Config
 
 from ._say import now
 

@@ -7,12 +7,14 @@ import json
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from recbatch.config import Config, load
 from recbatch.store import Lake
+
+if TYPE_CHECKING:
+    from recbatch.config import Config
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -67,6 +69,8 @@ def config_options(function: Command) -> Command:
         chosen = dict(_assignment(text) for text in assignments)
 
         def settings(overrides: dict[str, Any] | None = None) -> Config:
+            from recbatch.config import load  # a tenth of a second, which commands without settings need not pay
+
             given = {key: value for key, value in (overrides or {}).items() if value is not None}
             return load(config_file, given | chosen)
 

@@ -11,14 +11,17 @@ import shutil
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recbatch import schemas, store
-from recbatch.config import Gc
 from recbatch.contracts import Json
 from recbatch.errors import InputMissing, StorageFailed
 from recbatch.publish.retired import rolled_back
 from recbatch.publish.runs import run_folders
 from recbatch.store import Lake, run_key
+
+if TYPE_CHECKING:
+    from recbatch.config import Gc
 
 RUN_JSON = "run.json"
 

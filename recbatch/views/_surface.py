@@ -55,20 +55,27 @@ def _create(con: duckdb.DuckDBPyConnection, renderer: Renderer) -> None:
     for name, file in _templates.load("marts").items():
         con.execute(f"create view {quote_name(name)} as\n{renderer.view(name)}")
         con.execute(f"comment on view {quote_name(name)} is {quote_literal(file.comment)}")
-        _comment_columns(con, file)
+    _comment_columns(con)
     for name, file in _templates.load("macros").items():
         parameters = ", ".join(quote_name(word.strip()) for word in file.notes["parameters"].split(","))
         con.execute(f"create macro {quote_name(name)}({parameters}) as table\n{renderer.macro(name)}")
         con.execute(f"comment on macro table {quote_name(name)} is {quote_literal(file.comment)}")
 
 
-def _comment_columns(con: duckdb.DuckDBPyConnection, file: _templates.SqlFile) -> None:
+def _comment_columns(con: duckdb.DuckDBPyConnection) -> None:
     # Columns of the tables of a run are explained in `schemas`, those of the other views in the file itself.
-    tables = (*schemas.RUN_TABLES, *schemas.OUTCOME_TABLES)
-    spec = next((table for table in tables if table.name == file.name), schemas.RECOMMENDATIONS)
-    meanings = {column.name: column.comment for column in spec.columns} | file.notes
-    for name, *_ in con.execute(f"describe {quote_name(file.name)}").fetchall():
+    tables = {table.name: table for table in (*schemas.RUN_TABLES, *schemas.OUTCOME_TABLES)}
+    files = _templates.load("marts")
+    for view, name in con.execute(_COLUMNS).fetchall():
+        spec = tables.get(view, schemas.RECOMMENDATIONS)
+        meanings = {column.name: column.comment for column in spec.columns} | files[view].notes
         if name in meanings:
-            con.execute(
-                f"comment on column {quote_name(file.name)}.{quote_name(name)} is {quote_literal(meanings[name])}"
-            )
+            con.execute(f"comment on column {quote_name(view)}.{quote_name(name)} is {quote_literal(meanings[name])}")
+
+
+_COLUMNS = """
+select table_name, column_name
+from duckdb_columns()
+where database_name = current_database() and schema_name = current_schema() and not internal
+order by table_name, column_index
+"""
