@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recbatch import store
@@ -192,6 +191,8 @@ def _write_without(path: Path, target: Path, user: str) -> int:
 
 
 def _drop_rows(rows: pa.Table, user: str) -> tuple[pa.Table, int]:
+    import pyarrow.compute as pc  # slow to import, for the many commands that forget nobody
+
     kept = rows.filter(pc.not_equal(rows["user_id"], user))
     return kept, rows.num_rows - kept.num_rows
 
