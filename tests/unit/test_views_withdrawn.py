@@ -94,6 +94,9 @@ def test_a_lookup_reads_the_one_file_that_may_hold_the_user(lake: store.Lake, go
     for user in users[:3]:
         same = f"from recommendations where user_id = {views.quote_literal(user)} order by rank"
         assert expected[user] == ask(lake, same) != []
+    asked = ", ".join(f"({views.quote_literal(user)})" for user in users)
+    many = ask(lake, f"with mine as (from (values {asked}) as u (user_id)) from recs_for_users('mine')")
+    assert many == [row for user in sorted(users) for row in expected[user]]
     for part in (0, 2):
         (folder / f"part-{part:05}.parquet").write_bytes(b"")
     assert ask(lake, "from recs_for('b''; drop')") == expected["b'; drop"]
