@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from recbatch import evaluate, index, score, train
@@ -12,6 +14,7 @@ from recbatch.score import Ranker
 from recbatch.store import Lake
 
 from ._model import Judged, Model, judged_weights, of_parent
+from ._ratings import rated
 from ._say import Say
 
 
@@ -23,11 +26,10 @@ def judge(lake: Lake, model: Model, data: Dataset, config: Config, parent: Json 
         return evaluate.nothing_judged("no user did anything new in the judged days")
     until = parts.judge_from.date() if parts.judge_from else data.run_date
     popular = score.by_popularity(data, parts.train, until, config.popular)
-    contenders = {
-        name: lists_of(judged, popular, parts, pairs, data, config)
-        for name, judged in _contenders(lake, model, parent).items()
-    }
-    return evaluate.measure(contenders, pairs, data, config.judge, protocol=parts.protocol, seed=config.seed)
+    judged = _contenders(lake, model, parent)
+    contenders = {name: lists_of(weights, popular, parts, pairs, data, config) for name, weights in judged.items()}
+    outcome = evaluate.measure(contenders, pairs, data, config.judge, protocol=parts.protocol, seed=config.seed)
+    return replace(outcome, metrics=outcome.metrics + rated(judged, parts, data, config))
 
 
 def judge_or_fall_back(

@@ -145,6 +145,8 @@ class Train(_Section):
     """After so many warm starts in a row training begins from new weights."""
     fill_in_weight_decay: Annotated[float, Field(ge=0, le=100)] = 3.0
     """`fill_in`: as `weight_decay`, where it is the only objective."""
+    rating_weight: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Of a second task, predicting ratings where there are any, against the first; 0 leaves it out."""
 
 
 class Index(_Section):

@@ -218,6 +218,12 @@ class Towers(Protocol):
         None for a model that reads histories only.
         """
 
+    def ratings(self, queries: Float32s, users: Int32s, items: Int32s) -> Float32s | None:
+        """Shape (n,): what users, rows of `queries` (n,), would rate titles, rows of the vocabulary (n,).
+
+        None for a model that has learned no ratings.
+        """
+
     def with_items(self, data: Dataset) -> Towers:
         """The same towers with those titles of a dataset added that are known by their columns only."""
 

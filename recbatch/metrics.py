@@ -86,6 +86,27 @@ PER_USER: dict[str, Callable[[Int32s, Int32s, int, int], Float64s]] = {
 """Every metric by its name in the table `metrics`."""
 
 
+def rmse(squares: Float64s, counts: Float64s) -> float:
+    """Root of the mean squared error over all events.
+
+    Args:
+        squares: shape (users,), the sum of a user's squared errors.
+        counts: shape (users,), of how many events.
+    """
+    return float(np.sqrt(squares.sum() / counts.sum()))
+
+
+def rmse_interval(squares: Float64s, counts: Float64s, samples: int, seed: int) -> tuple[float, float]:
+    """Its 95 % percentile bootstrap interval over users, whose events stay together; same seed, same resamples."""
+    generator, users = np.random.default_rng(seed), len(counts)
+    found = np.empty(samples)
+    for sample in range(samples):
+        drawn = generator.integers(users, size=users)
+        found[sample] = rmse(squares[drawn], counts[drawn])
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def bootstrap_intervals(values: Float64s, samples: int, seed: int) -> tuple[Float64s, Float64s]:
     """95 % percentile bootstrap intervals of means over users (Efron and Tibshirani 1993, chapter 13).
 

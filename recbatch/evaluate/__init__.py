@@ -3,6 +3,7 @@
 from recbatch.evaluate.gate import CHALLENGER, MODEL, PARENT, POPULAR
 from recbatch.evaluate.measuring import Difference, Outcome, measure, metrics_table, nothing_judged
 from recbatch.evaluate.pairs import HeldOut, held_out, ranks_of
+from recbatch.evaluate.ratings import rating_metrics
 
 __all__ = [
     "CHALLENGER",
@@ -17,4 +18,5 @@ __all__ = [
     "metrics_table",
     "nothing_judged",
     "ranks_of",
+    "rating_metrics",
 ]

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 
 from recbatch.contracts import Dataset, Events, Float32s, Int32s, Int64s
 from recbatch.model.features import NO_TOKEN, FeatureSpace
+from recbatch.model.ratings import RatingHead, head_arrays, head_of, predict_ratings
 from recbatch.model.weights import History
 
 _CHUNK_BYTES = 4 << 20
@@ -58,6 +59,8 @@ class Part:
     """Shape (item tokens,): what a token adds to `candidate_bias`; it is in there already."""
     unknown_bias: float = 0.0
     """Bias of a title without an event, its tokens aside."""
+    head: RatingHead | None = None
+    """What predicts ratings; none where none were learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,10 @@ class HistoryTowers:
         queries[:, -1] = self.query_bias[-1]
         return queries
 
+    def ratings(self, queries: Float32s, users: Int32s, items: Int32s) -> Float32s | None:
+        """See `contracts.Towers`."""
+        return predict_ratings(self.parts, self.shares, queries, users, items)
+
     def _add_profiles(self, queries: Float32s, profiles: Int32s, events: Int64s) -> None:
         trust = (1 / (1 + events)).astype(np.float32)[:, None]
         for codes in profiles.T:
@@ -182,7 +189,7 @@ class HistoryTowers:
         }
         for number, part in enumerate(self.parts):
             found |= {f"{name}_{number}": getattr(part, name) for name in _TABLES}
-        return found
+        return found | head_arrays(self.parts)
 
     @classmethod
     def from_arrays(
@@ -197,6 +204,7 @@ class HistoryTowers:
             Part(
                 reading=History(numbers["half_life_events"][at], numbers["max_history"][at]),
                 unknown_bias=numbers["unknown_bias"][at],
+                head=head_of(arrays, at),
                 **{name: np.asarray(arrays[f"{name}_{at}"], np.float32) for name in _TABLES},
             )
             for at in range(len(numbers["shares"]))

@@ -12,6 +12,7 @@ import numpy as np
 
 from recbatch import _tensorflow
 from recbatch.contracts import Float32s
+from recbatch.model.rating_task import RatingTask
 from recbatch.model.towers import Part
 from recbatch.model.weights import History
 
@@ -129,7 +130,14 @@ class TitleTower(tf.keras.layers.Layer):  # type: ignore[misc]
 class TwoTower(tfrs.Model):  # type: ignore[misc]
     """Histories on one side, titles on the other."""
 
-    def __init__(self, bias: Float32s, dim: int, described: Float32s | None = None, user_tokens: int = 0) -> None:
+    def __init__(
+        self,
+        bias: Float32s,
+        dim: int,
+        described: Float32s | None = None,
+        user_tokens: int = 0,
+        rating_weight: float = 0.0,
+    ) -> None:
         """Makes a model with new weights.
 
         Args:
@@ -137,12 +145,14 @@ class TwoTower(tfrs.Model):  # type: ignore[misc]
             dim: columns of an embedding, the bias not counted.
             described: shape (V, item tokens): which tokens a title has; none: titles have none.
             user_tokens: how many tokens users may have.
+            rating_weight: of the rating task; 0 leaves it out.
         """
         super().__init__()
         constant = tf.constant(np.zeros((len(bias), 0), np.float32) if described is None else described)
         self.query_tower = HistoryTower(constant, user_tokens, dim)
         self.candidate_tower = TitleTower(constant, bias, dim)
         self.task = CatalogueRetrieval()
+        self.rating = RatingTask(dim, rating_weight) if rating_weight else None
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:
         """The loss of one batch, laid out as `train.batches.Batch` says, summed over its rows."""
@@ -151,13 +161,20 @@ class TwoTower(tfrs.Model):  # type: ignore[misc]
         answers = bags(inputs["target_rows"], inputs["target_columns"], inputs["target_weights"], shape)
         seen = bags(inputs["seen_rows"], inputs["seen_columns"], tf.ones_like(inputs["seen_rows"], tf.float32), shape)
         history = inputs["history_rows"], inputs["history_titles"], inputs["history_weights"]
-        return self.task(
-            self.query_tower(*history, shape[0], inputs.get("profile"), inputs.get("trust")),
-            self.candidate_tower(titles),
+        queries = self.query_tower(*history, shape[0], inputs.get("profile"), inputs.get("trust"))
+        candidates = self.candidate_tower(titles)
+        retrieval = self.task(
+            queries,
+            candidates,
             sample_weight=importance,
             candidate_sampling_probability=inputs.get("candidate_probability"),
             answers=answers,
             excluded=(seen > 0) & (answers <= 0),
+        )
+        if self.rating is None:
+            return retrieval
+        return retrieval + self.rating(
+            queries, candidates, inputs["rated_rows"], inputs["rated_columns"], inputs["ratings"]
         )
 
 
@@ -184,15 +201,20 @@ def start_from(model: TwoTower, part: Part) -> None:
         candidate.tokens.assign(np.concatenate([part.token_candidates, part.token_bias[:, None]], axis=1))
     if len(part.profile):
         query.profile.assign(part.profile)
+    if model.rating is not None and part.head is not None:
+        model.rating.start_from(part.head)
 
 
-def export(model: TwoTower, reading: History, unknown_bias: float = 0.0) -> Part:
+def export(
+    model: TwoTower, reading: History, unknown_bias: float = 0.0, rating_scale: tuple[float, float] = (0.0, 1.0)
+) -> Part:
     """The trained weights in NumPy.
 
     Args:
         model: trained.
         reading: how the histories were weighted in training.
         unknown_bias: of a title without an event, its tokens aside.
+        rating_scale: mean and standard deviation that ratings were standardised by.
     """
     query, candidate = model.query_tower, model.candidate_tower
     tokens = candidate.tokens.numpy()
@@ -208,4 +230,5 @@ def export(model: TwoTower, reading: History, unknown_bias: float = 0.0) -> Part
         np.ascontiguousarray(tokens[:, :-1]),
         np.ascontiguousarray(tokens[:, -1]),
         unknown_bias,
+        model.rating.export(*rating_scale) if model.rating is not None else None,
     )

@@ -61,6 +61,7 @@ def render(con: duckdb.DuckDBPyConnection, head: Json, past: Sequence[Json] = ()
         quality=quality,
         names=_quality.NAMES,
         headline=_quality.headline(quality, head, facts.audits),
+        ratings=_quality.ratings(quality),
         failed=[row for row in facts.audits if not row["passed"]],
         curves=_curves(head),
         plots={

@@ -18,6 +18,7 @@ NAMES = {
 _BASELINES = ("popular", "parent", "challenger")
 
 _SHOWN = (("ndcg", 10), ("recall", 20), ("recall", 100))
+_RATINGS = "rmse"
 _SEGMENTS = ("all", "status=warm", "status=cold")
 
 
@@ -76,7 +77,8 @@ def choose(metrics: list[Json], head: Json) -> Quality:
     judge = (head.get("config") or {}).get("judge") or {}
     gate = (judge.get("metric", "ndcg"), judge.get("metric_k", 10))
     wanted = [gate, *(pair for pair in _SHOWN if pair != gate)]
-    shown = [pair for pair in wanted if pair in measured] or sorted(measured)[:3]
+    lists = {pair for pair in measured if pair[0] != _RATINGS}
+    shown = [pair for pair in wanted if pair in lists] or sorted(lists)[:3]
     return Quality(protocol, figures, tuple(shown), _differences(head))
 
 
@@ -109,6 +111,18 @@ def comparison(quality: Quality) -> str | None:
     if parent is not None:
         sentence += f" Against its parent: {_against(model, parent)}."
     return sentence
+
+
+def ratings(quality: Quality) -> str | None:
+    """How well ratings are predicted; none where the model has learned none."""
+    rows = {source: quality.row(_RATINGS, 0, "all", source) for source in ("model", "parent", "popular")}
+    said = [
+        f"{'the mean rating' if source == 'popular' else NAMES[source].lower()} {_format.figure(row['value'], 3)}"
+        f" ({_format.figure(row['ci_low'], 3)} to {_format.figure(row['ci_high'], 3)})"
+        for source, row in rows.items()
+        if row
+    ]
+    return f"Ratings of held-out events, root mean squared error: {', '.join(said)}." if rows["model"] else None
 
 
 def headline(quality: Quality, head: Json, audits: Iterable[Json]) -> str:

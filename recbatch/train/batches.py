@@ -15,6 +15,7 @@ Examples = dict[str, npt.NDArray[np.generic]]
     seen_rows, seen_titles                           int32 (s,)   what the query must not be asked about
     history_rows, history_titles, history_weights    int32, float32 (h,)  what it is made of
     target_rows, target_titles, target_weights       int32, float32 (t,)  the right answers; weights sum to 1 per row
+    target_ratings                                   float32 (t,)  NaN where there is none; only with a rating task
     importance                                       float32 (B,) by number of answers, mean 1; 0 where there is none
     users                                            int64 (B,)
 """
@@ -69,7 +70,8 @@ def next_examples(events: Events, users: Int64s, recipe: Recipe, random: np.rand
     seen = rows, events.items[places]
     answer_rows, ahead = event_spans(cuts, np.minimum(end, cuts + recipe.targets))
     history = rows[kept], seen[1][kept]
-    return _examples(users, seen, history, weights, (answer_rows, events.items[ahead]))
+    examples = _examples(users, seen, history, weights, (answer_rows, events.items[ahead]))
+    return examples | _ratings(events, ahead, recipe)
 
 
 def fill_in_examples(events: Events, users: Int64s, recipe: Recipe, random: np.random.Generator) -> Examples:
@@ -81,7 +83,8 @@ def fill_in_examples(events: Events, users: Int64s, recipe: Recipe, random: np.r
     weights = _weights(events, rows[kept], places[kept], end, recipe)
     titles = events.items[places]
     history = rows[kept], titles[kept]
-    return _examples(users, history, history, weights, (rows[~kept], titles[~kept]))
+    examples = _examples(users, history, history, weights, (rows[~kept], titles[~kept]))
+    return examples | _ratings(events, places[~kept], recipe)
 
 
 def _newcomers(users: Int64s, recipe: Recipe, random: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -101,6 +104,10 @@ def _weights(events: Events, rows: Int32s, places: Int64s, ends: Int64s, recipe:
     raw = recipe.reading.strengths(ends[rows] - 1 - places, events.weights[places])
     norms = np.sqrt(np.bincount(rows, raw.astype(np.float64) ** 2, minlength=1))
     return divided(raw, norms[rows])
+
+
+def _ratings(events: Events, answers: Int64s, recipe: Recipe) -> Examples:
+    return {"target_ratings": events.ratings[answers]} if recipe.rating_weight else {}
 
 
 def _examples(users: Int64s, seen: Flat, history: Flat, weights: Float32s, answers: Flat) -> Examples:

@@ -39,7 +39,7 @@ class Fitted:
     steps: int
     """Gradient steps that were made, all parts together."""
     losses: tuple[tuple[float, ...], ...]
-    """Per part and epoch: mean cross-entropy per answer, in nats."""
+    """Per part and epoch: see `Trained`."""
     seconds: float
     settings: config.Train
     seed: int
@@ -103,7 +103,8 @@ def fit(
         profiles=tokens.users.codes(data.users),
         user_tokens=tokens.users.size,
     )
-    plan = recipes(settings, data.has_times, newcomers=bool(tokens.users.size))
+    rated = bool(np.isfinite(events.ratings).any())
+    plan = recipes(settings, data.has_times, newcomers=bool(tokens.users.size), rated=rated)
     passes = epochs or affordable_epochs(settings, inputs.events, warm=start is not None)
     planned, parts, losses, clocks = passes, list[Part](), list[tuple[float, ...]](), list[Clock]()
     for number, recipe in enumerate(plan):

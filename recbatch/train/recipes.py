@@ -29,9 +29,13 @@ class Recipe:
     """Weight of this part's score in the sum."""
     newcomers: float = 0.0
     """Share of examples whose whole history is hidden."""
+    rating_weight: float = 0.0
+    """Of the rating task beside the retrieval task; 0: there is none."""
 
 
-def recipes(settings: config.Train, has_times: bool, *, newcomers: bool = False) -> tuple[Recipe, ...]:
+def recipes(
+    settings: config.Train, has_times: bool, *, newcomers: bool = False, rated: bool = False
+) -> tuple[Recipe, ...]:
     """The parts to train.
 
     `next` is half the columns trained on what follows and half on what is missing: the scores are added. On MovieLens
@@ -41,6 +45,7 @@ def recipes(settings: config.Train, has_times: bool, *, newcomers: bool = False)
         settings: hyper-parameters.
         has_times: whether the order of events means anything; without it `next` becomes `fill_in`.
         newcomers: whether users have tokens, which then also learn to speak for users without a history.
+        rated: whether any event carries a rating.
 
     Returns:
         At least one recipe; the first carries the objective's name.
@@ -51,7 +56,9 @@ def recipes(settings: config.Train, has_times: bool, *, newcomers: bool = False)
     else:
         first = settings.embedding_dim // 2
         parts = _next(settings, first), _fill_in(settings, settings.embedding_dim - first, settings.weight_decay)
-    return tuple(replace(part, newcomers=share) for part in parts)
+    return tuple(
+        replace(part, newcomers=share, rating_weight=settings.rating_weight if rated else 0.0) for part in parts
+    )
 
 
 def _next(settings: config.Train, dim: int) -> Recipe:

@@ -42,6 +42,8 @@ _WHEN_TO_TRAIN = {"mode", "max_model_age_days", "max_vocabulary_drift", "warm_st
 def train_digest(settings: config.Train) -> str:
     """Hex sha256 over the settings that shape the weights, and the version of the recipe behind them."""
     values = settings.model_dump(mode="json", exclude=_WHEN_TO_TRAIN)
+    if not settings.rating_weight:
+        del values["rating_weight"]  # as if there were no such setting
     return hashlib.sha256(store.canonical(values | {"recipe_version": RECIPE_VERSION})).hexdigest()
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from recbatch import config
 from recbatch.contracts import Events, Float32s, Int32s, Json
-from recbatch.model import Part
-from recbatch.train.batches import Stream, trainable_users
+from recbatch.model import Part, rating_scale
+from recbatch.train.batches import Examples, Stream, trainable_users
 from recbatch.train.candidates import Candidates
 from recbatch.train.checkpoints import Arrays, Checkpoints
 from recbatch.train.recipes import Recipe
@@ -57,7 +57,7 @@ class Trained:
     passes: int
     """Passes that were planned: what a refit repeats."""
     losses: tuple[float, ...]
-    """Mean cross-entropy per answer, in nats, of each pass that was made."""
+    """Mean loss of each pass that was made: cross-entropy per answer, in nats, and that of a rating task on top."""
     clock: Clock
 
 
@@ -78,7 +78,10 @@ class Trainer:
         popularity = np.bincount(inputs.events.items, minlength=inputs.titles).astype(np.float32)
         self._unknown_bias = float(np.log(0.5 / popularity.mean()))
         bias = np.log(popularity / popularity.mean())
-        self.model = two_tower.TwoTower(bias, recipe.embedding_dim, inputs.described, inputs.user_tokens)
+        self._rating_scale = rating_scale(inputs.events.ratings) if recipe.rating_weight else (0.0, 1.0)
+        self.model = two_tower.TwoTower(
+            bias, recipe.embedding_dim, inputs.described, inputs.user_tokens, recipe.rating_weight
+        )
         if start is not None:
             two_tower.start_from(self.model, start)
         self._peak_rate = settings.learning_rate * (settings.warm_learning_rate if start is not None else 1)
@@ -145,7 +148,7 @@ class Trainer:
         if best is not None and len(losses) < passes:
             for variable, value in zip(self.model.trainable_variables, best[1], strict=True):
                 variable.assign(value)
-        part = self._kit.export(self.model, self._recipe.reading, self._unknown_bias)
+        part = self._kit.export(self.model, self._recipe.reading, self._unknown_bias, self._rating_scale)
         return Trained(part, passes, tuple(losses), self.clock)
 
     def close(self) -> None:
@@ -160,6 +163,8 @@ class Trainer:
             examples["profile"] = self._inputs.profiles[users]
             events = np.bincount(examples["history_rows"], minlength=len(users))
             examples["trust"] = (1 / (1 + events)).astype(np.float32)
+        if self._recipe.rating_weight:
+            examples |= _rated(examples, *self._rating_scale)
         batch = self._kit.tensors(examples)
         middle = time.monotonic()
         self._optimizer.learning_rate.assign(rate)
@@ -197,6 +202,17 @@ class Trainer:
             return []
         self._restore(found[0], found[1]["random"])
         return list(found[1]["losses"])
+
+
+def _rated(batch: Examples, mean: float, spread: float) -> Examples:
+    """The answers that carry a rating, standardised."""
+    ratings = np.asarray(batch.pop("target_ratings"), np.float32)
+    known = np.isfinite(ratings)
+    return {
+        "rated_rows": batch["target_rows"][known],
+        "rated_columns": batch["target_columns"][known],
+        "ratings": ((ratings[known] - mean) / spread).astype(np.float32),
+    }
 
 
 def steps_per_pass(settings: config.Train, events: Events) -> int:
