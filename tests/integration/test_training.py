@@ -236,6 +236,69 @@ def test_keras_and_numpy_agree(world):
     np.testing.assert_allclose(towers.candidates, candidates.numpy(), rtol=0, atol=1e-5)
 
 
+def rated(data):
+    """Titles of the user's own group are rated about 5, others about 2; a fifth is not rated."""
+    events, random = data.events, np.random.default_rng(0)
+    own = np.array([int(name[1:]) % TASTES for name in data.user_ids.to_pylist()])[events.users_of_events()]
+    group = np.array([int(name) % TASTES for name in data.item_ids.to_pylist()])[events.items]
+    ratings = np.where(own == group, 5, 2) + random.normal(scale=0.3, size=len(own))
+    ratings[random.random(len(own)) < 0.2] = np.nan
+    return replace(data, events=replace(events, ratings=ratings.astype(np.float32)))
+
+
+def test_planted_ratings_are_predicted_interrupted_or_not_and_further_from_a_parent(world, tmp_path):
+    data = rated(world)
+    train, test = halves(data)
+    test = test.where(np.isfinite(test.ratings))
+    joint = SMALL.model_copy(update={"rating_weight": 1.0})
+    whole = fit(train, data, joint, 1)
+
+    def error(towers):
+        rows = np.searchsorted(np.arange(data.num_items), test.items).astype(np.int32)
+        said = towers.ratings(towers.embed(train), test.users_of_events(), rows)
+        return float(np.sqrt(np.mean((said - test.ratings) ** 2)))
+
+    assert len(whole.towers.item_ids) == data.num_items
+    of_the_mean = float(np.std(test.ratings))
+    assert error(whole.towers) < 0.8 * of_the_mean
+
+    def kill(stage, done, total):
+        if done == 2:
+            raise Killed
+
+    kept = Checkpoints(tmp_path / "m", seconds_apart=0)
+    with pytest.raises(Killed):
+        fit(train, data, joint, 1, checkpoints=kept, progress=kill)
+    assert bits(fit(train, data, joint, 1, checkpoints=kept)) == bits(whole)
+    child = fit(train, data, joint, 1, epochs=1, start=whole.towers)
+    assert error(child.towers) < 0.85 * of_the_mean
+
+
+def test_without_ratings_or_weight_nothing_changes(world):
+    short = SMALL.model_copy(update={"epochs": 2})
+    plain = bits(fit(world.events, world, short, 5))
+    assert bits(fit(world.events, world, short.model_copy(update={"rating_weight": 1.0}), 5)) == plain
+    data = rated(world)
+    assert bits(fit(data.events, data, short, 5)) == plain
+
+
+def test_the_rating_task_counts_rows_and_speaks_as_its_twin():
+    from recbatch.model import rating_task, two_tower
+
+    random = np.random.default_rng(0)
+    queries, candidates = (random.normal(size=(n, 5)).astype(np.float32) for n in (6, 7))
+    rows, columns = np.array([0, 3, 3], np.int32), np.array([6, 1, 2], np.int32)
+    ratings = random.normal(size=3).astype(np.float32)
+    task = rating_task.RatingTask(4, 0.5)
+    sides = two_tower.tensors({"queries": queries, "candidates": candidates})
+    found = task(**sides, **two_tower.tensors({"rows": rows, "columns": columns, "ratings": ratings}))
+    said = task.export(0.0, 1.0).predict(queries[rows, :-1], candidates[columns, :-1])
+    assert float(found) == pytest.approx(0.5 * 6 * np.mean((said - ratings) ** 2), rel=1e-5)
+    assert (
+        float(task(**sides, **two_tower.tensors({"rows": rows[:0], "columns": rows[:0], "ratings": ratings[:0]}))) == 0
+    )
+
+
 def test_the_tutorial_runs_and_is_repeatable(world):
     train, test = halves(world)
     sides = (train.users_of_events(), train.items, test.users_of_events(), test.items)

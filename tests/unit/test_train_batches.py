@@ -110,3 +110,20 @@ def test_without_times_next_falls_back():
     assert [r.objective for r in recipes(config.Train(), has_times=False)] == ["fill_in"]
     assert recipes(config.Train(), has_times=True)[0].objective == "next"
     assert isinstance(recipes(config.Train(), True)[0], Recipe)
+
+
+@pytest.mark.parametrize("make, recipe", [(next_examples, NEXT), (fill_in_examples, FILL_IN)])
+def test_answers_bring_their_ratings_where_these_are_learned(make, recipe):
+    rated = replace(WORLD, ratings=WORLD.items.astype(np.float32) / 2)
+    without = make(rated, USERS, recipe, np.random.default_rng(3))
+    batch = make(rated, USERS, replace(recipe, rating_weight=0.1), np.random.default_rng(3))
+    np.testing.assert_array_equal(batch.pop("target_ratings"), batch["target_titles"] / 2)
+    assert batch.keys() == without.keys()
+    for name, array in batch.items():
+        np.testing.assert_array_equal(array, without[name])
+
+
+def test_ratings_are_learned_only_where_there_are_any():
+    settings = config.Train(rating_weight=0.3)
+    assert {recipe.rating_weight for recipe in recipes(settings, True, rated=True)} == {0.3}
+    assert {recipe.rating_weight for recipe in recipes(settings, True)} == {0.0}
