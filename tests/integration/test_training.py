@@ -250,7 +250,7 @@ def test_planted_ratings_are_predicted_interrupted_or_not_and_further_from_a_par
     data = rated(world)
     train, test = halves(data)
     test = test.where(np.isfinite(test.ratings))
-    joint = SMALL.model_copy(update={"rating_weight": 1.0})
+    joint = SMALL.model_copy(update={"rating_weight": 1.0, "objective": "fill_in"})
     whole = fit(train, data, joint, 1)
 
     def error(towers):
@@ -275,7 +275,7 @@ def test_planted_ratings_are_predicted_interrupted_or_not_and_further_from_a_par
 
 
 def test_without_ratings_or_weight_nothing_changes(world):
-    short = SMALL.model_copy(update={"epochs": 2})
+    short = SMALL.model_copy(update={"epochs": 2, "objective": "fill_in"})
     plain = bits(fit(world.events, world, short, 5))
     assert bits(fit(world.events, world, short.model_copy(update={"rating_weight": 1.0}), 5)) == plain
     data = rated(world)
