@@ -18,7 +18,7 @@ from recbatch.errors import DataError, InputMissing, UsageError
 from recbatch.outcomes import UNKNOWN
 from recbatch.store import Lake
 
-from ._lake import manifest_of, repair
+from ._lake import commit, manifest_of, repair
 from ._options import RunDate, config_options, json_option, lake_option, print_json
 from ._say import Say, now
 from ._tables import print_table
@@ -90,7 +90,7 @@ def realise(lake: Lake, run_id: str, config: Config, until: date, live: list[str
     say.stage("publish")
     head |= {"users": len(realised["user_id"].unique()), "events": realised.num_rows, "evaluated_at": now().isoformat()}
     _publish(lake, head, {schemas.REALISED: realised, schemas.REALISED_METRICS: measured})
-    views.write_catalog(lake, live)
+    commit(lake, live)
     return head
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -25,11 +26,7 @@ def verify(lake: Lake, as_json: bool) -> None:
     recbatch verify --lake lake
     """
     lake.require()
-    faults = _catalog_faults(lake) + index.decisions.damage(lake)
-    folders = [path for path in sorted(lake.runs.iterdir()) if path.is_dir()] + sorted(lake.models.glob("m-*"))
-    folders += sorted(path for path in lake.outcomes.glob("*/*") if path.is_dir())
-    for folder in folders:
-        faults += store.faults(folder)
+    folders, faults = damage(lake)
     if as_json:
         print_json({"sound": not faults, "folders": len(folders), "faults": faults})
     else:
@@ -39,6 +36,18 @@ def verify(lake: Lake, as_json: bool) -> None:
             f"{'damaged' if faults else 'sound'}: {len(folders)} runs, models and outcomes, {len(faults)} faults"
         )
     sys.exit(_DAMAGED if faults else 0)
+
+
+def damage(lake: Lake) -> tuple[list[Path], list[str]]:
+    """The sealed folders of a lake, and what is wrong with them, with the catalog and with `latest.json`."""
+    faults = _catalog_faults(lake) + index.decisions.damage(lake)
+    parents = (lake.runs, lake.blocked, lake.history)
+    folders = [path for parent in parents for path in sorted(parent.glob("*")) if path.is_dir()]
+    folders += sorted(lake.models.glob("m-*"))
+    folders += sorted(path for path in lake.outcomes.glob("*/*") if path.is_dir())
+    for folder in folders:
+        faults += store.faults(folder)
+    return folders, faults
 
 
 def _catalog_faults(lake: Lake) -> list[str]:
@@ -52,7 +61,11 @@ def _catalog_faults(lake: Lake) -> list[str]:
         with views.connect(lake) as con:
             views.query(con, "select count(*) from recommendations")
         store.read_checked_json(lake.latest)
+        if publish.catalog_differs(lake):
+            found.append(f"{lake.catalog}: sha256 differs from latest.json; the next `recbatch nightly` writes it anew")
         publish.retired(lake)
+        if (lake.models / "rejected.json").exists():
+            store.read_checked_json(lake.models / "rejected.json")
         publish.forgotten(lake)
         withdrawn.read(lake)
     except RecbatchError as error:

@@ -17,7 +17,10 @@ Catching `RecbatchError` is always right. Its text is one line for the operator 
 Anything else that escapes is a bug of ours and keeps its traceback.
 """
 
+import contextlib
 import errno
+import os
+from collections.abc import Iterator
 
 
 class RecbatchError(Exception):
@@ -113,4 +116,36 @@ def from_os_error(error: OSError) -> RecbatchError:
     """
     kind, cure = _CURES.get(error.errno or 0, (StorageFailed, "check the path and the disk, then run again"))
     where = error.filename2 or error.filename or "a file"
-    return kind(f"{where}: {error.strerror or error}; {cure}")
+    # Arrow puts a sentence of its own where the system's word should stand.
+    return kind(f"{where}: {os.strerror(error.errno) if error.errno else error.strerror or error}; {cure}")
+
+
+def from_words(where: object, told: str, cure: str) -> RecbatchError:
+    """The operator's line for what a library says of a failed read or write in words only.
+
+    Args:
+        where: the path.
+        told: the library's message, on one line; the system's word for a failed call is looked for in it.
+        cure: what to do where there is none.
+
+    Returns:
+        The error of that system call (exit 73, 74 or 77), `StorageFailed` without one.
+    """
+    for number, (kind, better) in _CURES.items():
+        if os.strerror(number) in told:
+            return kind(f"{where}: {told}; {better}")
+    return StorageFailed(f"{where}: {told}; {cure}")
+
+
+@contextlib.contextmanager
+def naming(path: object) -> Iterator[None]:
+    """Gives an OSError that names no file the path that was being read or written.
+
+    Calls on descriptors (fsync, write) name none, and Arrow's errors neither.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise

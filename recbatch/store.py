@@ -31,7 +31,7 @@ from datetime import date
 from pathlib import Path
 
 from recbatch.contracts import Json
-from recbatch.errors import InputMissing, LockHeld, StorageFailed, UsageError
+from recbatch.errors import InputMissing, LockHeld, StorageFailed, UsageError, naming
 
 FILE_MODE = 0o640
 """Readers of the group may read, nobody else."""
@@ -171,7 +171,8 @@ def fsync_path(path: Path) -> None:
     """Forces a file's bytes, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with naming(path):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -184,7 +185,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.new")
     try:
-        with temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             os.fchmod(file.fileno(), FILE_MODE)
             file.write(content)
             file.flush()
@@ -206,9 +207,12 @@ def write_checked_json(path: Path, value: Json) -> Json:
     """Writes an object with a `checksum` of its other keys; returns what was written."""
     body = {key: inner for key, inner in value.items() if key != "checksum"}
     whole = body | {"checksum": hashlib.sha256(canonical(body)).hexdigest()}
-    text = json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, text.encode() + b"\n")
+    write_bytes(path, _spelled(whole))
     return whole
+
+
+def _spelled(value: Json) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def read_checked_json(path: Path) -> Json:
@@ -219,9 +223,11 @@ def read_checked_json(path: Path) -> Json:
         StorageFailed: not ours, or a bit has changed.
     """
     try:
-        whole = json.loads(path.read_bytes())
+        text = path.read_bytes()
+        whole = json.loads(text)
         body = {key: inner for key, inner in whole.items() if key != "checksum"}
-        sound = hashlib.sha256(canonical(body)).hexdigest() == whole.get("checksum")
+        # The spelling too: `1E5` for `1e5` or a lost line end would go unnoticed.
+        sound = hashlib.sha256(canonical(body)).hexdigest() == whole.get("checksum") and text == _spelled(whole)
     except FileNotFoundError as error:
         raise InputMissing(f"{path}: no such file; run `recbatch verify`") from error
     except (ValueError, AttributeError) as error:
@@ -348,8 +354,9 @@ def lock_of(folder: Path) -> Iterator[None]:
             raise LockHeld(
                 f"{folder}: another run holds the lock (process {holder}); wait for it to end, then run again"
             ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with naming(folder / "_lock"):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)

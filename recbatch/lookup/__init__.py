@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recbatch.errors import naming
 from recbatch.lookup.reader import Reader, Row
 
 FILE = "lookup.arrow"
@@ -50,4 +51,5 @@ def write(folder: Path, k: int) -> int:
     """
     from recbatch.lookup.writer import write_lookup  # readers do without pyarrow.parquet, which takes a while to load
 
-    return write_lookup(folder, folder / FILE, k)
+    with naming(folder / FILE):
+        return write_lookup(folder, folder / FILE, k)

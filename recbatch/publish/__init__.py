@@ -15,6 +15,7 @@ from recbatch.publish.forgetting import (
 from recbatch.publish.retired import COLLECTED, ROLLED_BACK, SUPERSEDED, reinstate, retire, retired, rolled_back, settle
 from recbatch.publish.runs import (
     block,
+    catalog_differs,
     half_replaced,
     latest,
     next_run_id,
@@ -37,6 +38,7 @@ __all__ = [
     "archive",
     "audits_table",
     "block",
+    "catalog_differs",
     "collectable",
     "copy_without",
     "done",

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from recbatch import store
 from recbatch.contracts import Json
+from recbatch.errors import naming
 from recbatch.publish.collecting import RUN_JSON
 from recbatch.publish.runs import run_folders
 from recbatch.publish.tables import parquet_writer
@@ -180,7 +181,7 @@ def _write_without(path: Path, target: Path, user: str) -> int:
         )
         if not changes:
             return 0
-        with parquet_writer(target, file.schema_arrow) as writer:
+        with naming(target), parquet_writer(target, file.schema_arrow) as writer:
             kept = file.schema_arrow.empty_table()
             for number in range(file.num_row_groups):
                 kept = file.read_row_group(number)

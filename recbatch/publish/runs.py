@@ -48,7 +48,10 @@ def block(lake: Lake, folder: Path) -> Path:
 
 
 def latest(lake: Lake, run_id: str) -> Json:
-    """What `latest.json` says of a run: per table its files with sha256, bytes and rows; what is withdrawn."""
+    """What `latest.json` says of a run: per table its files with sha256, bytes and rows; what is withdrawn.
+
+    And the sha256 of the catalog: DuckDB itself finds a changed bit only in the blocks that it happens to read.
+    """
     folder = lake.run(run_id)
     manifest = store.read_checked_json(folder / store.MANIFEST)
     tables: dict[str, Json] = {
@@ -68,6 +71,7 @@ def latest(lake: Lake, run_id: str) -> Json:
         "manifest_sha256": store.sha256_file(folder / store.MANIFEST),
         "tables": tables,
         "withdrawn": list(withdrawn.read(lake)),
+        "catalog_sha256": store.sha256_file(lake.catalog) if lake.catalog.is_file() else None,
     }
 
 
@@ -81,6 +85,18 @@ def write_latest(lake: Lake, run_id: str) -> None:
         current = {}
     if current != wanted:
         store.write_checked_json(lake.latest, wanted)
+
+
+def catalog_differs(lake: Lake) -> bool:
+    """Whether the catalog is not the one that `latest.json` was written for: damaged, or a kill fell between the two.
+
+    False where `latest.json` cannot say.
+    """
+    try:
+        told = store.read_checked_json(lake.latest).get("catalog_sha256")
+    except (InputMissing, StorageFailed):
+        return False
+    return bool(told) and (not lake.catalog.is_file() or store.sha256_file(lake.catalog) != told)
 
 
 def withdrawal_unfinished(lake: Lake) -> bool:

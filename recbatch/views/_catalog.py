@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recbatch import schemas, withdrawn
-from recbatch.errors import StorageFailed, UsageError
+from recbatch.errors import StorageFailed, UsageError, from_words
 from recbatch.store import FILE_MODE, MANIFEST, Lake, fsync_path, read_checked_json, run_key
 from recbatch.views import _surface
 from recbatch.views._quoting import absolute, quote_literal
@@ -147,9 +147,10 @@ def reading(lake: Lake) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise StorageFailed(
-            f"{lake.catalog}: cannot be read ({first_line(error)}); restore it from a backup, or move it away and "
-            "run `recbatch nightly`, which rebuilds it from the runs"
+        raise from_words(
+            lake.catalog,
+            f"cannot be read ({first_line(error)})",
+            "restore it from a backup, or move it away and run `recbatch nightly`, which rebuilds it from the runs",
         ) from error
 
 
@@ -184,7 +185,7 @@ def _user_range(path: Path) -> tuple[str, str] | None:
     try:
         metadata = pq.read_metadata(path)
     except (OSError, pa.ArrowException) as error:
-        raise StorageFailed(f"{path}: cannot be read ({error}); check the disk and `recbatch verify`") from error
+        raise from_words(path, f"cannot be read ({error})", "check the disk and `recbatch verify`") from error
     groups = metadata.num_row_groups
     if not groups or metadata.schema.column(0).name != "user_id":
         return None
@@ -230,8 +231,10 @@ def _build(path: Path, renderer: Renderer) -> None:
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException):
             raise  # a fault of ours in sql/
         except duckdb.Error as error:
-            raise StorageFailed(
-                f"{path}: the catalog cannot be built ({first_line(error)}); check the disk and `recbatch verify`"
+            raise from_words(
+                path,
+                f"the catalog cannot be built ({first_line(error)})",
+                "check the disk and `recbatch verify`",
             ) from error
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from recbatch.contracts import Json
-from recbatch.errors import StorageFailed, UsageError
+from recbatch.errors import UsageError, from_words
 from recbatch.store import Lake
 from recbatch.views import _surface
 from recbatch.views._catalog import attached, first_line, reading
@@ -76,7 +76,7 @@ def over(
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException):
             raise  # a fault of ours in sql/
         except duckdb.Error as error:
-            raise StorageFailed(f"{folder}: cannot be read ({first_line(error)}); run the night again") from error
+            raise from_words(folder, f"cannot be read ({first_line(error)})", "run the night again") from error
         _add_settings(con, head, seen)
         yield con
 
@@ -101,7 +101,7 @@ def query(con: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = 
         relation = con.sql(sql, params=list(parameters)) if parameters else con.sql(sql)
         return relation.to_arrow_table()
     except duckdb.IOException as error:
-        raise StorageFailed(f"{first_line(error)}; run `recbatch verify`") from error
+        raise from_words("a file of the lake", first_line(error), "run `recbatch verify`") from error
     except duckdb.Error as error:
         raise UsageError(f"{first_line(error)}; `recbatch sql 'show tables'` lists the views") from error
 

@@ -1,0 +1,114 @@
+"""The last part of a night alone: write, audit, seal, promote, commit, on rows made by hand; a few tenths of a second.
+
+Each runs in a process of its own, a fork of a server that has imported everything and started no thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import resource
+from dataclasses import dataclass
+from multiprocessing import reduction
+from pathlib import Path
+
+import pyarrow as pa
+from recbatch.jobs import _codes, _lake
+
+from recbatch import jobs, lookup, publish, schemas, store, views  # noqa: F401 - `jobs` comes first: no cycle
+from recbatch.store import Lake
+from tests.unit import _lake_fixture as rows_of
+
+from . import _syscalls
+from ._syscalls import Call, Plan
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload([__name__])
+RUNS = ("2026-03-01.1", "2026-03-02.1", "2026-03-03.1")
+
+
+def content(number: int) -> dict[str, pa.Table]:
+    """The tables of a sound run; odd and even nights differ."""
+    found = {}
+    source = rows_of.second_night() if number % 2 else rows_of.tables()
+    for table in schemas.RUN_TABLES:
+        schema = pa.schema([field.with_nullable(True) for field in schemas.arrow(table)])
+        if table.name in rows_of.EXTRA:
+            schema = schema.append(rows_of.EXTRA[table.name])
+        columns = list(zip(*source[table.name], strict=True)) or [()] * len(schema)
+        found[table.name] = pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    return found
+
+
+def publish_night(lake: Lake, run_id: str, tables: dict[str, pa.Table]) -> None:
+    """What `jobs.nightly.night` does once everybody is scored."""
+    with store.locked(lake):
+        try:
+            live = _lake.repair(lake)
+            if run_id in live:
+                return
+            folder = publish.stage(lake, run_id)
+            rows = {table.name: publish.write_table(folder, table, tables[table.name]) for table in schemas.RUN_TABLES}
+            head = rows_of.head(run_id, rows=rows)
+            with views.over(folder, head, seen=rows_of.SEEN) as con:
+                views.query(con, "select count(*) from recommendations")
+            lookup.write(folder, rows_of.K)
+            store.seal(folder, head)
+            publish.promote(lake, folder)
+            _lake.commit(lake, [*live, run_id])
+        finally:
+            store.empty_folder(lake.staging)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How one publication ended."""
+
+    code: int
+    """Exit code; -9 where it was killed."""
+    line: str
+    calls: list[Call]
+
+
+def attempt(root: Path, run_id: str, plan: Plan = Plan(), limit: int | None = None) -> Trial:  # noqa: B008 - frozen
+    """Publishes in a process of its own, under a plan; no file may grow beyond `limit` bytes."""
+    ours, theirs = _SERVER.Pipe()
+    job = _SERVER.Process(target=_child, args=(theirs, root, run_id, limit))
+    job.start()
+    theirs.close()
+    listener = reduction.recv_handle(ours)
+    try:
+        calls = _syscalls.watch(listener, root, plan)
+    finally:
+        os.close(listener)
+    try:
+        code, line = ours.recv()
+    except EOFError:
+        code, line = -9, ""
+    ours.close()
+    job.join()
+    return Trial(code, line, calls)
+
+
+def _child(conn, root: Path, run_id: str, limit: int | None) -> None:
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    tables = content(RUNS.index(run_id))
+    listener = _syscalls.be_watched()
+    reduction.send_handle(conn, listener, None)
+    os.close(listener)
+    try:
+        publish_night(Lake(root), run_id, tables)
+        conn.send((0, ""))
+    except BaseException as error:
+        conn.send(_codes.ending(error))
+
+
+def state(root: Path) -> dict[str, str]:
+    """Path → sha256 of everything in the lake but the lock."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != "_lock"
+    }

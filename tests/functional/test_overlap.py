@@ -1,0 +1,60 @@
+"""Starts that overlap: one runs, the others are told to wait, and whoever dies leaves no lock behind."""
+
+import signal
+import time
+
+from recbatch import store
+from recbatch.store import Lake
+
+from .conftest import FAST, WORLD
+
+NIGHT = ["nightly", "--source", WORLD, "--run-date", "2020-02-02", *FAST]
+STARTS = 20
+
+
+def until_it_trains(job):
+    return next(line for line in job.stderr if '"stage": "train"' in line)
+
+
+def test_of_twenty_starts_one_runs_and_the_rest_wait(cli, base_lake):
+    """A start needs two seconds of processor where it must import; here it is a fork, so 3 s are the lock's own."""
+    cli("status")
+    with store.locked(Lake(cli.lake)):
+        began = time.monotonic()
+        jobs = [cli.start(*NIGHT) for _ in range(STARTS - 1)]
+        codes = [(job.wait(60), time.monotonic() - began) for job in jobs]
+        lines = [job.communicate()[1].splitlines()[-1] for job in jobs]
+        assert [code for code, _ in codes] == [75] * (STARTS - 1)
+        assert all("another run holds the lock" in line for line in lines)
+    print(f"{STARTS - 1} refused within {codes[-1][1]:.1f} s")
+    jobs = [cli.start(*NIGHT) for _ in range(STARTS)]
+    ends = sorted(job.wait(120) for job in jobs)
+    for job in jobs:
+        job.communicate()
+    assert ends == [0] + [75] * (STARTS - 1)
+    assert cli.rows("select count(*) as n from runs") == [{"n": 2}]
+
+
+def test_the_lock_is_free_within_a_second_of_kill_9(cli, base_lake):
+    job = cli.start(*NIGHT, "--train", "always")
+    until_it_trains(job)
+    job.send_signal(signal.SIGKILL)
+    job.wait(10)
+    began = time.monotonic()
+    with store.locked(Lake(cli.lake)):
+        assert time.monotonic() - began < 1
+    job.communicate()
+
+
+def test_sigterm_stops_within_ten_seconds_and_the_same_command_resumes(cli, base_lake):
+    job = cli.start(*NIGHT, "--train", "always")
+    until_it_trains(job)
+    began = time.monotonic()
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(30) == 143
+    assert time.monotonic() - began < 10
+    assert (
+        "run the same command again to resume" in job.communicate()[1] or list((cli.lake / "_staging").iterdir()) == []
+    )
+    assert cli.night("2020-02-02", "--train", "always")["status"] == "published"
+    assert list((cli.lake / "_staging").iterdir()) == []
