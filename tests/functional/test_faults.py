@@ -1,6 +1,11 @@
 """Damage to a finished run is found by `verify` and never by a reader first."""
 
+import numpy as np
 import pytest
+
+from recbatch import store
+
+from .test_nights import state
 
 
 @pytest.mark.parametrize(
@@ -31,3 +36,30 @@ def test_a_read_only_lake_is_a_line_and_changes_nothing(cli, base_lake):
     said = cli.night("2020-02-02", code=73)
     assert "_staging" in said.splitlines()[-1]
     assert cli.rows("select run_id from runs") == [{"run_id": "2020-02-01.1"}]
+
+
+MODEL_FAULTS = {
+    "NaN": (lambda weights: np.full_like(weights, np.nan), "not finite"),
+    "one NaN": (
+        lambda weights: np.where(np.arange(weights.size).reshape(weights.shape) == 7, np.nan, weights),
+        "not finite",
+    ),
+    "collapsed": (np.zeros_like, "collapsed"),
+    "shuffled": (lambda weights: np.random.default_rng(0).permutation(weights) * 30, "gate_not_worse"),
+}
+
+
+@pytest.mark.parametrize("fault", MODEL_FAULTS)
+def test_a_model_gone_wrong_under_a_sound_seal_is_never_published(cli, base_lake, fault):
+    change, words = MODEL_FAULTS[fault]
+    (folder,) = (path for path in (cli.lake / "models").iterdir() if path.is_dir())
+    for which in ("judged", "served"):
+        path = folder / which / "candidates_0.npy"
+        np.save(path, change(np.load(path)).astype(np.float32))
+    head = store.read_checked_json(folder / "manifest.json")
+    (folder / "manifest.json").unlink()
+    store.seal(folder, {key: value for key, value in head.items() if key not in ("files", "checksum")})
+    before = state(cli.lake)
+    said = cli.night("2020-02-02", "--train", "never", "--set", "judge.users_needed=20", code=65)
+    assert words in said.splitlines()[-1]
+    assert state(cli.lake) == before
