@@ -9,7 +9,7 @@ import pytest
 from .conftest import FAST, WORLD
 from .test_nights import state
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.kill]
 
 KILLS = 40
 
