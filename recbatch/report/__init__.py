@@ -15,7 +15,7 @@ import jinja2
 
 from recbatch import store
 from recbatch.contracts import Json
-from recbatch.report import _facts, _format, _plots, _quality, _trend
+from recbatch.report import _calibration, _facts, _format, _plots, _quality, _trend
 
 FILE_NAME = "report.html"
 
@@ -68,6 +68,9 @@ def render(con: duckdb.DuckDBPyConnection, head: Json, past: Sequence[Json] = ()
             "quality": _plots.quality(quality),
             "past": _trend.plot([*past, _tonight(head, quality)], f"{metric}@{k}"),
             "popularity": _plots.popularity(facts.lorenz, facts.bins, facts.balance),
+            "calibration": _calibration.curve(
+                (head.get("calibration") or {}).get("lists"), (head.get("certificate") or {}).get("target")
+            ),
             "losses": _plots.losses(_curves(head)),
             "timings": _plots.timings(head.get("seconds") or {}),
         },

@@ -18,7 +18,7 @@ from recbatch.report import _format
 from recbatch.report._quality import NAMES, Quality
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A929B"
-_INK = "#1B1F24"
+INK = "#1B1F24"
 _COLOURS = {"model": BLUE, "parent": "#56B4E9", "challenger": "#E69F00", "popular": GREY}
 _STYLE = {
     "svg.hashsalt": "recbatch",
@@ -29,16 +29,16 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#9AA2AB",
-    "axes.labelcolor": _INK,
+    "axes.labelcolor": INK,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.axisbelow": True,
     "axes.grid": True,
     "grid.color": "#E3E6EA",
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "legend.frameon": False,
 }
 _FONTS = "system-ui, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
@@ -98,7 +98,7 @@ def _bars_with_intervals(axes: Any, at: Sequence[float], rows: Sequence[Json], w
     values = [row["value"] for row in rows]
     below = [max(0.0, row["value"] - row["ci_low"]) for row in rows]
     above = [max(0.0, row["ci_high"] - row["value"]) for row in rows]
-    error = {"ecolor": _INK, "elinewidth": 1.1, "capsize": 4}
+    error = {"ecolor": INK, "elinewidth": 1.1, "capsize": 4}
     axes.bar(at, values, width, yerr=[below, above], color=_COLOURS[source], label=NAMES[source], error_kw=error)
     for x, value, up in zip(at, values, above, strict=True):
         axes.annotate(

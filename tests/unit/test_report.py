@@ -425,3 +425,19 @@ def test_changes_of_the_lists_are_told() -> None:
     assert "Titles kept 75.0 % mean overlap" in text
     assert f"Title Users {EVIL} 2 Titles that left most lists None." in text
     assert "There is no run before" in read(connection(), HEAD).text
+
+
+def test_the_calibration_curve_is_drawn_and_told_in_words() -> None:
+    trials = [
+        {"engine": "ah", "effort": effort, "recall": recall, "users_per_second": speed, "build_seconds": 1.0}
+        for effort, recall, speed in ((1, 0.75, 4000.0), (2, 0.995, 2500.0))
+    ]
+    taken = {"engine": "ah", "effort": 2, "reason": "cheapest at target", "sampled": 512, "trials": trials}
+    reader = read(connection(), HEAD | {"calibration": {"lists": taken}})
+    assert "measured on 512 of tonight's users. cheapest at target" in reader.text
+    [alt] = [alt for alt in reader.alts if "users/s" in alt]
+    assert "ah effort 1: recall 0.7500, 4,000 users/s; ah effort 2: recall 0.9950, 2,500 users/s." in alt
+    assert alt.endswith("Chosen: ah, effort 2.")
+    assert (
+        "Recall against speed" not in read(connection(), HEAD | {"calibration": {"lists": taken | {"trials": []}}}).text
+    )
