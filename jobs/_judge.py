@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from recbatch import evaluate, index, score, train
+from recbatch import evaluate, score, train
 from recbatch.config import Config
 from recbatch.contracts import Dataset, Json, Lists, Popular, Split
 from recbatch.evaluate import HeldOut, Outcome
 from recbatch.score import Ranker
 from recbatch.store import Lake
 
+from ._force import ranker_of
 from ._model import Judged, Model, judged_weights, of_parent
 from ._ratings import rated
 from ._say import Say
@@ -71,10 +72,7 @@ def exact_ranker(judged: Judged | None, data: Dataset, popular: Popular, *, keep
     """A ranker over exact search; without weights, one by popularity."""
     if judged is None:
         return Ranker(popular, keep_seen=keep_seen)
-    towers = judged.towers.with_items(data)
-    catalogue = score.Catalogue.of(towers, data, popular.shares, judged.learned_from)
-    search = index.ExactIndex(catalogue.embeddings)
-    return Ranker(popular, towers, catalogue, search, keep_seen, towers.profiles(data))
+    return ranker_of(judged.towers, judged.learned_from, data, popular, keep_seen=keep_seen)
 
 
 def _contenders(lake: Lake, model: Model, parent: Json | None) -> dict[str, Judged | None]:

@@ -13,6 +13,7 @@ from recbatch.contracts import Dataset, Events, Json, Split, Towers
 from recbatch.errors import InputMissing, StorageFailed
 from recbatch.store import Lake
 
+from ._force import returning_weight
 from ._say import Say
 
 
@@ -138,6 +139,8 @@ def _train(lake: Lake, data: Dataset, parts: Split, config: Config, parent: str,
         # Everything happened inside the judged slice: one set of weights, which no slice before tonight can judge.
         judged = served = fit(data.events, train.SERVED, budget, None)
         judged_before = data.run_date
+    weight = returning_weight(judged.towers, data, parts, config) if judged is not served else 1.0
+    judged, served = (replace(one, towers=replace(one.towers, returning_weight=weight)) for one in (judged, served))
     warm = _head(lake, parent).get("warm_starts", 0) + 1 if parent else 0
     head = train.model_head(data, settings, seed, parent, warm)
     head |= {"judged_before": judged_before.isoformat() if judged_before else None, "judge_protocol": parts.protocol}
@@ -146,6 +149,7 @@ def _train(lake: Lake, data: Dataset, parts: Split, config: Config, parent: str,
         objective=served.objective,
         epochs=served.epochs,
         started_from=parent or None,
+        returning_weight=weight,
         budget_reached=served.budget_reached,
         input_share=round(served.input_share, 3),
         seconds=round(judged.seconds + served.seconds, 1),

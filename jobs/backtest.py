@@ -20,8 +20,10 @@ from recbatch.contracts import Dataset, Int32s, Lists, Progress, Split, no_progr
 from recbatch.errors import DataError
 from recbatch.evaluate import HeldOut
 from recbatch.metrics import Float64s
+from recbatch.model import HistoryTowers
 
 from . import _figures
+from ._force import returning_weight
 from ._options import RunDate, config_options, json_option
 from ._peers import Peer, Settings, Workshop, available, choose, rank
 from ._quality import LENGTH, OURS, Comparison, Counted, Measured, figures, our_ranker, ranked_by, read_all
@@ -124,6 +126,7 @@ class _Contenders:
         self._config, self._chosen = config, chosen
         self._peers: dict[str, Peer] = {}
         self._fitted: train.Fitted | None = None
+        self._judged: HistoryTowers | None = None
         self.seconds = dict.fromkeys([OURS, *chosen], 0.0)
         self.trainings = 0
 
@@ -133,12 +136,24 @@ class _Contenders:
             self.trained, self.trainings = tonight, self.trainings + 1
             with self._timed(OURS):
                 start = self._fitted.towers if self._fitted and self._warm() else None
-                self._fitted = train.fit(tonight.events, tonight, self._config.train, self._config.seed, start=start)
+                self._fitted = self._trained(tonight, start)
         workshop = Workshop(tonight.events, tonight.num_items)
         for name, settings in self._chosen.items():
             if training or name in _NIGHTLY:
                 with self._timed(name):
                     self._peers[name] = workshop.fit(name, settings, self._config.seed)
+
+    def _trained(self, tonight: Dataset, start: HistoryTowers | None) -> train.Fitted:
+        """As a night trains: judged weights say how much of a score holds for the next visit, served ones are used."""
+        settings, seed = self._config.train, self._config.seed
+        parts = split.by_time(tonight, self._config.judge)
+        weight = 1.0
+        if len(tonight.human(parts.train).items):
+            judged = train.fit(parts.train, tonight, settings, seed, start=self._judged if start else None)
+            self._judged = judged.towers
+            weight = returning_weight(judged.towers, tonight, parts, self._config)
+        served = train.fit(tonight.events, tonight, settings, seed, start=start)
+        return replace(served, towers=replace(served.towers, returning_weight=weight))
 
     def _warm(self) -> bool:
         """Whether tonight's training goes on from the last one's weights, as a night would."""

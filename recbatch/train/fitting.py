@@ -18,9 +18,6 @@ from recbatch.train.checkpoints import Checkpoints
 from recbatch.train.recipes import recipes
 from recbatch.train.trainer import Clock, Inputs, Trainer, steps_per_pass
 
-_RETURNING_WEIGHT = 0.7
-"""Training mostly asks about the next click of a visit; of the next visit the same history says less. Warm ndcg@10 of
-protocol N with 1, .7, .5 and .35: MovieLens 100K .147, .159, .158, .156; MovieTweetings .127, .132, .132, .131."""
 _EVENTS_FOR_HALF = 5.0
 """Events of a title after which its tokens count half."""
 _SEEDS = 2**32
@@ -124,8 +121,6 @@ def fit(
         losses.append(done.losses)
         clocks.append(done.clock)
     towers = concatenate(ids, parts, [recipe.share for recipe in plan], tokens)
-    if plan[0].objective == "next":
-        towers = replace(towers, returning_weight=_RETURNING_WEIGHT)
     made = sum(map(len, losses))
     return Fitted(
         towers=towers,
