@@ -160,12 +160,17 @@ def test_gc_deletes_models_of_deleted_runs_but_never_the_newest(cli, three):
     cli("rollback", THREE)
     time.sleep(1.1)
     old, new = sorted(path.name for path in three.models.iterdir())
+    decisions = three.models / "decisions"
+    decisions.mkdir()
+    for name in (old, new):
+        (decisions / f"{name}-100.json").write_text("{}")
     assert json.loads(cli("gc", *NOW, "--json").stdout)["models"] == []
     cli("rollback", "2020-02-04.1")
     time.sleep(1.1)
     done = json.loads(cli("gc", *NOW, "--json").stdout)
     assert (done["runs"], done["models"]) == ([THREE], [old])
-    assert [path.name for path in three.models.iterdir()] == [new]
+    assert [path.name for path in three.models.glob("m-*")] == [new]
+    assert [path.name for path in decisions.iterdir()] == [f"{new}-100.json"]
     assert live(cli) == ["2020-02-04.1"]
 
 
