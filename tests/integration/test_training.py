@@ -250,7 +250,7 @@ def test_planted_ratings_are_predicted_interrupted_or_not_and_further_from_a_par
     data = rated(world)
     train, test = halves(data)
     test = test.where(np.isfinite(test.ratings))
-    joint = SMALL.model_copy(update={"rating_weight": 1.0, "objective": "fill_in"})
+    joint = SMALL.model_copy(update={"rating_weight": 1.0, "objective": "fill_in", "epochs": 30})
     whole = fit(train, data, joint, 1)
 
     def error(towers):
