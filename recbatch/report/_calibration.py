@@ -11,6 +11,10 @@ from recbatch.report._plots import BLUE, GREEN, GREY, INK, ORANGE, Plot
 _LOOKS = ((BLUE, "o", "-"), (ORANGE, "s", "--"), (GREEN, "D", ":"), (GREY, "^", "-."))
 
 
+def _speed(value: float, _place: int) -> str:
+    return _format.count(round(value))
+
+
 def curve(calibration: Json | None, target: float | None) -> Plot | None:
     """Users per second over recall, a line per engine; none where nothing was measured.
 
@@ -39,6 +43,8 @@ def curve(calibration: Json | None, target: float | None) -> Plot | None:
         if _format.finite(target):
             axes.axvline(target, color=GREY, linestyle=":", linewidth=1.2, label="target")
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_speed)
+        axes.yaxis.set_minor_formatter(_speed)
         axes.set(xlabel="recall against exact search", ylabel="users per second (log scale)")
         figure.legend(loc="outside upper left", ncols=6)
 

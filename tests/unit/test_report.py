@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from recbatch import report, schemas
-from recbatch.report import _plots
+from recbatch.report import _calibration, _plots
 
 DAY = datetime(1998, 4, 22, 12)  # noqa: DTZ001 - timestamps of the lake are UTC without a zone
 EVIL = "<script>alert('x')</script> & \"Sons\" <img src=https://evil.example/x>"
@@ -441,3 +441,6 @@ def test_the_calibration_curve_is_drawn_and_told_in_words() -> None:
     assert (
         "Recall against speed" not in read(connection(), HEAD | {"calibration": {"lists": taken | {"trials": []}}}).text
     )
+    drawn = _calibration.curve(taken, 0.99)
+    assert drawn
+    assert b"mathdefault" not in drawn.svg
