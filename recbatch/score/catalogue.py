@@ -76,7 +76,8 @@ def _require_sound(embeddings: Float32s) -> None:
             f"candidate embedding {bad} of the model is not finite; train anew with --train always"
             " and a lower train.learning_rate"
         )
-    spread = float(np.abs(embeddings - embeddings.mean(axis=0)).max())
+    vectors = embeddings[:, :-1]  # the last column, a bias, tells titles apart but no users
+    spread = float(np.abs(vectors - vectors.mean(axis=0)).max())
     if len(embeddings) > 1 and spread <= _COLLAPSED * float(np.abs(embeddings).max()):
         raise DataError("all candidate embeddings are equal: the model has collapsed; train anew with --train always")
 

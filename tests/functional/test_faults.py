@@ -45,7 +45,7 @@ MODEL_FAULTS = {
         "not finite",
     ),
     "collapsed": (np.zeros_like, "collapsed"),
-    "shuffled": (lambda weights: np.random.default_rng(0).permutation(weights) * 30, "gate_not_worse"),
+    "inverted": (lambda weights: weights * -30, "gate_not_worse"),
 }
 
 
@@ -54,8 +54,8 @@ def test_a_model_gone_wrong_under_a_sound_seal_is_never_published(cli, base_lake
     change, words = MODEL_FAULTS[fault]
     (folder,) = (path for path in (cli.lake / "models").iterdir() if path.is_dir())
     for which in ("judged", "served"):
-        path = folder / which / "candidates_0.npy"
-        np.save(path, change(np.load(path)).astype(np.float32))
+        for path in sorted((folder / which).glob("candidates_[0-9].npy")):
+            np.save(path, change(np.load(path)).astype(np.float32))
     head = store.read_checked_json(folder / "manifest.json")
     (folder / "manifest.json").unlink()
     store.seal(folder, {key: value for key, value in head.items() if key not in ("files", "checksum")})

@@ -175,8 +175,8 @@ def put_a_useless_model_on_the_shelf(cli, tmp_path, run_date):
     folder = aside.lake / "models" / model_id
     generator = np.random.default_rng(0)
     for which in ("judged", "served"):
-        path = folder / which / "candidates_0.npy"
-        np.save(path, (generator.normal(size=np.load(path).shape) * 20).astype(np.float32))
+        for path in sorted((folder / which).glob("candidates_*.npy")):
+            np.save(path, (generator.normal(size=np.load(path).shape) * 20).astype(np.float32))
     head = {
         key: value
         for key, value in store.read_checked_json(folder / "manifest.json").items()

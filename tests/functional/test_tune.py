@@ -46,7 +46,7 @@ def test_tune_proposes_settings_beside_a_locked_lake_and_is_gone_on_with(cli, ba
 def test_tune_says_what_it_needs(cli, tmp_path):
     (tmp_path / "without").mkdir()
     (tmp_path / "without" / "optuna.py").write_text("raise ModuleNotFoundError('No module named optuna')")
-    told = cli("tune", code=66, env={"PYTHONPATH": str(tmp_path / "without")}).stderr
+    told = cli("tune", code=66, env={"PYTHONPATH": str(tmp_path / "without")}, real=True).stderr
     assert told == "recbatch: tune needs the library optuna: pip install 'recbatch[tune]'\n"
     few = cli("tune", "--source", "sample:users=20,titles=30,seed=1", "--run-date", "2020-01-10", code=65).stderr
     assert "users to judge before 2020-01-10, fewer than judge.users_needed, 50" in few
