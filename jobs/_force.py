@@ -20,7 +20,7 @@ def returning_weight(towers: HistoryTowers, data: Dataset, parts: Split, config:
     """The weight that gives users with a history the best ndcg@10 on the held-out days.
 
     Training mostly asks about the next click of the same visit; how much of it is true of the next day depends on the
-    data. One of five values, on all judged users, cannot flatter the gate's figure by much: see DECISIONS.md.
+    data. One of five values, on all judged users, cannot flatter the gate's figure by much: see ARCHITECTURE.md.
 
     Args:
         towers: judged weights, trained on `parts.train`.
