@@ -17,7 +17,7 @@ from recbatch.store import Lake
 
 from ._say import Say, now
 
-_PRODUCER = f"https://pypi.org/project/recbatch/{__version__}"
+_PRODUCER = f"urn:recbatch:{__version__}"
 _LONGEST_MESSAGE = 2_000
 
 
