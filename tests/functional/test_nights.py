@@ -169,14 +169,13 @@ TRAINED = ("--train", "always", "--set", "judge.users_needed=20")
 
 
 def put_a_useless_model_on_the_shelf(cli, tmp_path, run_date):
-    """Leaves on the shelf, for this night, a sealed model whose weights are noise: training gone wrong, undetected."""
+    """Leaves on the shelf, for this night, a sealed model that ranks the wrong way round: training gone wrong."""
     aside = Cli(cli.directory, tmp_path / "aside")
     model_id = aside.night(run_date, *TRAINED)["model_id"]
     folder = aside.lake / "models" / model_id
-    generator = np.random.default_rng(0)
     for which in ("judged", "served"):
         for path in sorted((folder / which).glob("candidates_*.npy")):
-            np.save(path, (generator.normal(size=np.load(path).shape) * 20).astype(np.float32))
+            np.save(path, np.load(path) * np.float32(-30))
     head = {
         key: value
         for key, value in store.read_checked_json(folder / "manifest.json").items()
