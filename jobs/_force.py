@@ -38,9 +38,9 @@ def returning_weight(towers: HistoryTowers, data: Dataset, parts: Split, config:
     if len(users) < config.judge.users_needed:
         return 1.0
     popular = score.by_popularity(data, parts.train, parts.judge_from.date(), config.popular)
-    reached = []
+    known, reached = towers.with_items(data), []
     for weight in _WEIGHTS:
-        judged = replace(towers, returning_weight=weight)
+        judged = replace(known, returning_weight=weight)
         ranker = ranker_of(judged, parts.train, data, popular, keep_seen=config.score.keep_seen)
         lists = ranker.rank(parts.train, pairs.users, 10, with_reasons=False)
         ranks = evaluate.ranks_of(pairs, lists)

@@ -88,15 +88,12 @@ def _members(
 ) -> Members:
     known = catalogue.histories(data.events)
     profiles = towers.profiles(data)
-    by_model = known.counts > 0
-    if profiles is not None:
-        by_model |= (profiles >= 0).any(axis=1)
     seen = score.exclusions(data.events.where(np.full(len(data.events.items), not keep_seen)))
     everybody_else = len(seen.items)
     return Members(
         ids=data.user_ids,
         queries=np.concatenate([towers.embed(known, profiles), towers.query_bias[None]]),
-        by_model=np.append(by_model, False),
+        by_model=np.append(score.known_to_model(known, profiles), False),
         segments=np.append(segments, 0).astype(np.int32),
         seen=Exclusions(np.append(seen.offsets, everybody_else), seen.items),
     )

@@ -1,7 +1,7 @@
 """Ranked lists for every user: the model's candidates first, popularity behind them, exactly k rows or a reason."""
 
 from recbatch.score.catalogue import Catalogue, exclusions
-from recbatch.score.lists import Ranker, to_table
+from recbatch.score.lists import Ranker, known_to_model, to_table
 from recbatch.score.popular import by_popularity, popular_table
 from recbatch.score.similar import similar_items, themselves, unit_vectors
 from recbatch.score.trend import fashion, tomorrow
@@ -15,6 +15,7 @@ __all__ = [
     "fashion",
     "history_table",
     "item_table",
+    "known_to_model",
     "popular_table",
     "similar_items",
     "themselves",

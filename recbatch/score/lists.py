@@ -11,6 +11,7 @@ import pyarrow as pa
 from recbatch import schemas
 from recbatch.contracts import (
     NO_ITEM,
+    Bools,
     Dataset,
     Events,
     Exclusions,
@@ -73,11 +74,11 @@ class Ranker:
             return
         known = self.catalogue.histories(mine)
         profiles = None if self.profiles is None else self.profiles[lists.users]
-        rows = np.flatnonzero((known.counts > 0) | (False if profiles is None else (profiles >= 0).any(axis=1)))
+        rows = np.flatnonzero(known_to_model(known, profiles))
         if len(rows) == 0:
             return
         histories = known.of_users(rows)
-        queries = self._embed(histories, None if profiles is None else profiles[rows])
+        queries = self.towers.embed(histories, None if profiles is None else profiles[rows])
         if not np.isfinite(queries).all():
             raise DataError("a query embedding is not finite; train anew with --train always")
         exclude = (
@@ -93,10 +94,6 @@ class Ranker:
             which = reasons(vectors, reasoned.offsets, self.catalogue.embeddings, found[some])
             items = _rows_to_items(self.catalogue)[histories.items]
             lists.because[rows[some]] = np.where(which == NO_ITEM, NO_ITEM, items[which])
-
-    def _embed(self, histories: Events, profiles: Int32s | None) -> Float32s:
-        assert self.towers is not None
-        return self.towers.embed(histories) if profiles is None else self.towers.embed(histories, profiles)
 
     def _fill(self, lists: Lists, seen: Exclusions) -> None:
         """Fills the tail of short lists by popularity, leaving out what is seen or listed already."""
@@ -138,6 +135,12 @@ class Ranker:
         lists.positions[rows[row], rank] = order[row, column]
         lists.scores[rows[row], rank] = self.popular.scores[segment[row], column]
         lists.sources[rows[row], rank] = np.where(segment[row] > 0, _SEGMENT, _POPULAR)
+
+
+def known_to_model(histories: Events, profiles: Int32s | None) -> Bools:
+    """Shape (users,): who is ranked by the model, by events on titles that it knows or by a token of their own."""
+    by_history: Bools = histories.counts > 0
+    return by_history if profiles is None else by_history | (profiles >= 0).any(axis=1)
 
 
 def _rows_to_items(catalogue: Catalogue) -> Int32s:
