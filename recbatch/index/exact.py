@@ -19,10 +19,12 @@ from recbatch.index._loops import CHUNK
 _GROUP = 16
 """NumPy's selection: the maximum of a group costs one pass, and only the k best groups are looked into."""
 _BLOCK_CELLS = 2**23
-"""Scores held at once by each worker: 32 MiB."""
-_BLOCK_WIDTH = 32_768
-"""Candidates per product in the compiled selection: with _BLOCK_CELLS, 256 queries, where the product is fastest."""
+"""Scores held at once by each worker in NumPy's selection: 32 MiB."""
 _MOST_ROWS = 1_024
+_TILE_ROWS = 256
+"""Queries per product in the compiled selection, and the most candidates: 4.7 MB of scores, of which selection finds
+most in the cache. 16 % more users per second than with rows of 27,000 (`benchmark scoring`)."""
+_TILE_WIDTH = 4_608
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class ExactIndex:
         if compiled is None:
             compiled = _compiled.is_due(2.0 * len(queries) * self.candidates.size)
         one = self._compiled_block if compiled else self._numpy_block
-        step = self.rows_per_block(compiled=compiled)
+        step = _TILE_ROWS if compiled else self._rows_per_block()
 
         def block(start: int) -> None:
             rows = slice(start, start + step)
@@ -65,16 +67,24 @@ class ExactIndex:
         """How far a score may lie below the k-th best and still be among the k best in another order: shape (B,)."""
         return 2 * rounding_bound(queries, self._longest)
 
-    def rows_per_block(self, *, compiled: bool = True) -> int:
-        """Queries per matrix product."""
-        width = min(self.num_items, _BLOCK_WIDTH) if compiled else self.num_items
-        return int(np.clip(_BLOCK_CELLS // max(1, width), 1, _MOST_ROWS))
+    def tile_width(self) -> int:
+        """Candidates per product in the compiled selection: equal parts, an odd number of chunks wide.
+
+        Rows whose distance is a power of two meet in the same lines of the cache.
+        """
+        parts = -(-self.num_items // _TILE_WIDTH)
+        chunks = -(-self.num_items // (parts * CHUNK))
+        return CHUNK * (chunks + 1 - chunks % 2)
+
+    def _rows_per_block(self) -> int:
+        return int(np.clip(_BLOCK_CELLS // max(1, self.num_items), 1, _MOST_ROWS))
 
     def _compiled_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
         slack = self.slack(queries)
         survivors = _compiled.Survivors.none(exclude.offsets[:-1], k)
-        for first in range(0, self.num_items, _BLOCK_WIDTH):
-            part = self.candidates[first : first + _BLOCK_WIDTH]
+        step = self.tile_width()
+        for first in range(0, self.num_items, step):
+            part = self.candidates[first : first + step]
             width = -(-len(part) // CHUNK) * CHUNK
             scores = _threads.scratch(len(queries), width)
             np.matmul(queries, part.T, out=scores[:, : len(part)])
@@ -106,15 +116,15 @@ class ExactIndex:
 
 def plain_products(index: ExactIndex, queries: Float32s) -> None:
     """The matrix products of a search in the same blocks on the same threads, written out and forgotten."""
-    step = index.rows_per_block()
+    width = index.tile_width()
 
     def block(start: int) -> None:
-        some = queries[start : start + step]
-        for first in range(0, index.num_items, _BLOCK_WIDTH):
-            part = index.candidates[first : first + _BLOCK_WIDTH]
+        some = queries[start : start + _TILE_ROWS]
+        for first in range(0, index.num_items, width):
+            part = index.candidates[first : first + width]
             np.matmul(some, part.T, out=_threads.scratch(len(some), len(part)))
 
-    _threads.run([partial(block, start) for start in range(0, len(queries), step)])
+    _threads.run([partial(block, start) for start in range(0, len(queries), _TILE_ROWS)])
 
 
 def _slice(exclude: Exclusions, rows: slice) -> Exclusions:
