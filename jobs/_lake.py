@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 from ._say import now
 
-RESULT_SECTIONS = ("seed", "source", "dataset", "judge", "train", "index", "score", "popular", "audit")
+RESULT_SECTIONS = ("seed", "source", "dataset", "judge", "train", "index", "score", "popular", "rules", "audit")
 
 
 def manifest_of(lake: Lake, run_id: str) -> Json:
@@ -85,8 +85,8 @@ class Done:
     differences: tuple[str, ...]
 
 
-def done(lake: Lake, live: list[str], data: Dataset, config: Config) -> Done | None:
-    """The live run of the dataset's date, if there is one."""
+def done(lake: Lake, live: list[str], data: Dataset, config: Config, rule_files: Json) -> Done | None:
+    """The live run of the dataset's date, if there is one; `rule_files` as in the manifest."""
     of_date = [run_id for run_id in live if store.run_key(run_id)[0] == data.run_date]
     if not of_date:
         return None
@@ -94,7 +94,11 @@ def done(lake: Lake, live: list[str], data: Dataset, config: Config) -> Done | N
     differences = []
     if manifest["fingerprint"] != data.fingerprint:
         differences.append("the input")
-    was, now = manifest["config"], config.model_dump(mode="json")
+    if _content(manifest.get("rule_files")) != _content(rule_files):
+        differences.append("a file of [rules]")
+    # A release that did not have a section yet did what its defaults say.
+    usual = type(config)().model_dump(mode="json")
+    was, now = usual | manifest["config"], config.model_dump(mode="json")
     for section in RESULT_SECTIONS:
         values = now[section]
         if was.get(section) != values:
@@ -105,3 +109,7 @@ def done(lake: Lake, live: list[str], data: Dataset, config: Config) -> Done | N
             )
             differences.append(f"[{section}] {', '.join(changed)}".strip())
     return Done(manifest, tuple(differences))
+
+
+def _content(rule_files: Json | None) -> dict[str, str]:
+    return {key: file["sha256"] for key, file in (rule_files or {}).items()}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from recbatch import index, score
 from recbatch.config import Config
 from recbatch.contracts import AuditResult, Certificate, Dataset, Popular
 from recbatch.evaluate import Outcome
+from recbatch.rules import Rules
 from recbatch.score import Ranker
 from recbatch.store import Lake
 
@@ -34,7 +37,15 @@ class Plan:
         return self.ranker.index.engine if self.ranker.index else "none"
 
 
-def plan(lake: Lake, model: Model, outcome: Outcome, data: Dataset, config: Config, allow_degraded: str | None) -> Plan:
+def plan(
+    lake: Lake,
+    model: Model,
+    outcome: Outcome,
+    data: Dataset,
+    config: Config,
+    rules: Rules,
+    allow_degraded: str | None,
+) -> Plan:
     """The ranker for tonight: certified search by the served weights, or popularity only after a failed gate.
 
     Decisions that were taken by timing are stored beside the model, and taken again by later nights with it.
@@ -42,29 +53,33 @@ def plan(lake: Lake, model: Model, outcome: Outcome, data: Dataset, config: Conf
     Raises:
         DataError: embeddings are not finite or have collapsed.
     """
-    popular = score.by_popularity(data, data.events, data.run_date, config.popular)
+    everything = score.by_popularity(data, data.events, data.run_date, config.popular)
+    popular = score.only(everything, rules.eligible)
+    by_popularity = Ranker(popular, keep_seen=config.score.keep_seen, rules=rules)
     if outcome.failed and allow_degraded:
-        ranker = Ranker(popular, keep_seen=config.score.keep_seen)
-        return Plan(ranker, popular, None, ("the gate failed: rows by popularity only",), outcome.gate)
+        return Plan(by_popularity, popular, None, ("the gate failed: rows by popularity only",), outcome.gate)
     towers = model.served.with_items(data)
     profiles = towers.profiles(data)
-    catalogue = score.Catalogue.of(towers, data, popular.shares, model.served_from(data))
+    catalogue = score.Catalogue.of(towers, data, everything.shares, model.served_from(data), rules=rules)
+    if len(catalogue.positions) == 0:
+        return Plan(
+            by_popularity, popular, None, ("the model knows no eligible title: rows by popularity only",), outcome.gate
+        )
     known = catalogue.histories(data.events)
     users = index.sample_users(known.counts, config.index.certify_users, config.seed)
-    exclude = score.exclusions(data.events.of_users(users), catalogue.candidate_of_item)
-    if config.score.keep_seen:
-        exclude = score.exclusions(data.events.where(data.events.items < 0).of_users(users))
-    decided = index.decisions.stored(lake, model.model_id, config.score.k, config.index)
+    barred = by_popularity.barred(data.events.of_users(users), users.astype(np.int32))
+    which = (lake, model.model_id, config.score.k, config.index)
+    decided = index.decisions.stored(*which, eligible=config.rules.eligible)
     built = index.build_certified(
         catalogue.embeddings,
         config.index,
         queries=towers.embed(known.of_users(users), None if profiles is None else profiles[users]),
-        exclude=exclude,
+        exclude=score.renamed(barred, catalogue.candidate_of_item),
         k=config.score.k,
         users=data.num_users,
         decided=decided.get("lists"),
     )
-    ranker = Ranker(popular, towers, catalogue, built.index, config.score.keep_seen, profiles)
+    ranker = Ranker(popular, towers, catalogue, built.index, config.score.keep_seen, profiles, rules)
     similar = neighbours(catalogue, config, decided.get("similar"))
     audits = [*outcome.gate, _certified("index_certificate", built.certificate, "users")]
     lines, taken = built.decisions, {"lists": built.calibration}
@@ -73,7 +88,7 @@ def plan(lake: Lake, model: Model, outcome: Outcome, data: Dataset, config: Conf
         lines += similar.decisions
         taken["similar"] = similar.calibration
     calibrations = {name: calibration for name, calibration in taken.items() if calibration}
-    index.decisions.keep(lake, model.model_id, config.score.k, config.index, calibrations)
+    index.decisions.keep(*which, calibrations, eligible=config.rules.eligible)
     return Plan(ranker, popular, built.certificate, lines, tuple(audits), similar, calibrations)
 
 

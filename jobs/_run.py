@@ -15,14 +15,16 @@ import pyarrow as pa
 from recbatch import __version__, evaluate, publish, schemas, score
 from recbatch import config as settings
 from recbatch.config import Config
-from recbatch.contracts import AuditResult, Dataset, Int64s, Json, SourceTables
+from recbatch.contracts import AuditResult, Dataset, Exclusions, Int64s, Json, SourceTables
 from recbatch.errors import AuditFailed, GateFailed
 from recbatch.evaluate import Outcome
 from recbatch.publish import TableWriter
+from recbatch.rules import NONE, Rules
 
 from ._lake import Done
 from ._model import Model
 from ._plan import Plan
+from ._rules import pairs_table
 from ._say import Say, now
 
 
@@ -42,16 +44,23 @@ def write_tables(
     if catalogue is None:
         known, in_vocabulary = np.zeros(data.num_users, dtype=np.int64), np.zeros(data.num_items, dtype=np.bool_)
     else:
-        known, in_vocabulary = catalogue.histories(data.events).counts, catalogue.candidate_of_item >= 0
+        known, in_vocabulary = catalogue.histories(data.events).counts, catalogue.row_of_item >= 0
         if plan.neighbours:
             similar = score.similar_items(catalogue, data, plan.neighbours.index, config.score.similar)
     trained_before = int(np.datetime64(model.head["trained_before"], "us").astype(np.int64))
-    length = max(config.popular.length, config.score.k + config.score.buffer)
+    caps, least = plan.ranker.rules.caps, config.score.k + config.score.buffer
+    length = max(config.popular.length, least) if caps is None else least
+    reasons = score.shortfall_reasons(plan.ranker, data, recommended, config.score.k)
     contents = {
         schemas.SIMILAR_ITEMS: similar,
-        schemas.POPULAR: score.popular_table(plan.popular, data, length),
+        schemas.POPULAR: score.popular_table(plan.popular, data, length, caps),
         schemas.USERS: score.user_table(
-            data, known=known, trained_before=trained_before, recommended=recommended, k=config.score.k
+            data,
+            known=known,
+            trained_before=trained_before,
+            recommended=recommended,
+            k=config.score.k,
+            reasons=reasons,
         ),
         schemas.ITEMS: score.item_table(data, in_vocabulary),
         schemas.HOLDOUT: outcome.holdout,
@@ -71,15 +80,23 @@ def _write_histories(folder: Path, data: Dataset, config: Config) -> int:
     return writer.rows
 
 
-def seen(data: Dataset, config: Config) -> pa.Table | None:
-    """(user_id, item_id) of every history, for the check that no seen title is recommended; none if they may be."""
+def seen(data: Dataset, config: Config, rules: Rules = NONE) -> pa.Table | None:
+    """(user_id, item_id, barred) of every history, for the checks; none if seen titles may be recommended.
+
+    Barred is what was not seen before `rules.seen_since` only.
+    """
     if config.score.keep_seen:
         return None
     pairs = score.exclusions(data.events)
-    users = np.repeat(np.arange(data.num_users, dtype=np.int32), np.diff(pairs.offsets))
-    return pa.table(
-        {"user_id": data.user_ids.take(pa.array(users)), "item_id": data.item_ids.take(pa.array(pairs.items))}
-    )
+    barred = np.ones(len(pairs.items), dtype=np.bool_)
+    if rules.seen_since is not None:
+        barred = np.isin(_keys(pairs, data), _keys(score.exclusions(rules.seen(data.events)), data))
+    return pairs_table(pairs, data).append_column("barred", pa.array(barred))
+
+
+def _keys(exclude: Exclusions, data: Dataset) -> Int64s:
+    users = np.repeat(np.arange(data.num_users, dtype=np.int64), np.diff(exclude.offsets))
+    return np.asarray(users * data.num_items + exclude.items)
 
 
 def head(

@@ -63,6 +63,7 @@ def run_key(data: Dataset, config: Config, model_id: str, ranker: Ranker) -> str
         "run_date": data.run_date.isoformat(),
         "data": data.fingerprint,
         "config": config.digest(*RESULT_SECTIONS),
+        "rules": ranker.rules.digest,
         "model": model_id,
         "search": repr(ranker.index and (ranker.index.engine, getattr(ranker.index, "effort", 0))),
     }

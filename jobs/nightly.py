@@ -20,6 +20,7 @@ from ._judge import judge_or_fall_back
 from ._model import fit_or_reload
 from ._options import RunDate, config_options, json_option, lake_option, print_json
 from ._plan import plan as make_plan
+from ._rules import rule_book
 from ._run import Night, Verdict
 from ._say import Say, now
 from ._watch import watch_options, watched
@@ -55,10 +56,12 @@ def night(
     gone = withdrawn.read(lake)
     tables = leave_out(tables, gone, merge_by_title=config.source.merge_by_title)
     data = dataset.build(tables, config.dataset, run_date, merge_by_title=config.source.merge_by_title)
-    already = _lake.done(lake, live, data, config)
+    book = rule_book(config, data, tables)
+    already = _lake.done(lake, live, data, config, book.file_facts)
     if already and not force:
         return Night.already(already)
     _memory.require(data, config)
+    rules = book.rules(run_date)
     parent = _lake.parent_of(lake, live, run_date)
 
     say.stage("train")
@@ -68,7 +71,7 @@ def night(
     model, outcome = judge_or_fall_back(lake, model, data, config, parent, say)
 
     say.stage("index")
-    plan = make_plan(lake, model, outcome, data, config, allow_degraded)
+    plan = make_plan(lake, model, outcome, data, config, rules, allow_degraded)
     say.event("index", engine=plan.engine, decisions=plan.decisions)
 
     say.stage("score")
@@ -77,10 +80,13 @@ def night(
 
     say.stage("write")
     rows |= _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config)
-    head = _run.head(run_id, config, data, tables, model, plan, parent) | {"withdrawn": list(gone)}
+    head = _run.head(run_id, config, data, tables, model, plan, parent) | {
+        "withdrawn": list(gone),
+        "rule_files": book.file_facts,
+    }
 
     say.stage("audit")
-    with views.over(folder, head, seen=_run.seen(data, config)) as con:
+    with views.over(folder, head, seen=_run.seen(data, config, rules), rules=book.laws(rules)) as con:
         results = [*views.run_checks(con, config.audit.folder), *plan.audits]
     verdict = Verdict(run_id, tuple(results), allow_degraded)
     publish.write_table(folder, schemas.AUDITS, publish.audits_table(results))

@@ -198,6 +198,33 @@ class Popular(_Section):
     """Rows per segment in the published table; at least k + buffer are kept."""
 
 
+class Rules(_Section):
+    """What lists must obey besides their ranking; `recbatch why-not USER ITEM` names the rule that kept a title out."""
+
+    seen_window_days: Positive | None = None
+    """Only titles seen within so many days before the run date are left out; none: all that were ever seen.
+    `score.keep_seen` goes before it; events without a time count as seen."""
+    deny: str | None = None
+    """CSV or Parquet file with user_id, item_id and optionally `until`, a date: from that run date on, the title may
+    come back."""
+    eligible: str | None = None
+    """Titles that may be recommended: one SQL expression over the columns of `items`, e.g. `year >= 1990`; null: no."""
+    at_most: dict[str, Annotated[int, Field(ge=1, le=32_767)]] = {}
+    """Column of items → how many titles of one value a list holds at most, its buffer included, e.g. {genres = 3}; a
+    title counts for each of its values, one without a value for none."""
+    pins: str | None = None
+    """CSV or Parquet file of titles that come first: item_id and optionally `segment`, e.g. `gender=F`, and `rank`."""
+    boosts: dict[str, Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]] = {}
+    """SQL expression over `items` → how many times as likely the model holds them, e.g. {"year > 2020" = 1.5}."""
+
+    @field_validator("deny", "pins")
+    @classmethod
+    def _table_file(cls, value: str | None) -> str | None:
+        if value is not None and Path(value).suffix not in (".csv", ".parquet"):
+            raise ValueError("expected the path of a .csv or .parquet file")
+        return value
+
+
 class Audit(_Section):
     """What stops a publication."""
 
@@ -255,6 +282,7 @@ class Config(_Section):
     index: Index = Index()
     score: Score = Score()
     popular: Popular = Popular()
+    rules: Rules = Rules()
     audit: Audit = Audit()
     gc: Gc = Gc()
     ops: Ops = Ops()

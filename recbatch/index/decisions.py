@@ -24,22 +24,32 @@ def _path(lake: Lake, model_id: str, k: int) -> Path:
     return lake.models / FOLDER / f"{model_id}-{k}.json"
 
 
-def stored(lake: Lake, model_id: str, k: int, settings: Settings) -> dict[str, Calibration]:
+def stored(
+    lake: Lake, model_id: str, k: int, settings: Settings, *, eligible: str | None = None
+) -> dict[str, Calibration]:
     """What an earlier night decided, by what was searched (`lists`, `similar`).
 
-    Empty where nobody decided, on another number of cores, for other settings, or where the file is damaged
-    (`recbatch verify` reports that): then tonight measures.
+    Empty where nobody decided, on another number of cores, for other settings or eligible titles, or where the file is
+    damaged (`recbatch verify` reports that): then tonight measures.
     """
     try:
         found = store.read_checked_json(_path(lake, model_id, k))
     except RecbatchError:
         return {}
-    if found["depends_on"] != _depends_on(settings):
+    if found["depends_on"] != _depends_on(settings, eligible):
         return {}
     return {name: Calibration.of_facts(facts) for name, facts in found["calibrations"].items()}
 
 
-def keep(lake: Lake, model_id: str, k: int, settings: Settings, taken: dict[str, Calibration]) -> None:
+def keep(
+    lake: Lake,
+    model_id: str,
+    k: int,
+    settings: Settings,
+    taken: dict[str, Calibration],
+    *,
+    eligible: str | None = None,
+) -> None:
     """Stores decisions that depend on measured times; without one nothing is written.
 
     Raises:
@@ -49,7 +59,7 @@ def keep(lake: Lake, model_id: str, k: int, settings: Settings, taken: dict[str,
     if not timed or all(calibration.replayed for calibration in taken.values() if calibration.timed):
         return
     store.make_folder(lake.models / FOLDER)
-    facts: Json = {"model_id": model_id, "k": k, "depends_on": _depends_on(settings), "calibrations": timed}
+    facts: Json = {"model_id": model_id, "k": k, "depends_on": _depends_on(settings, eligible), "calibrations": timed}
     store.write_checked_json(_path(lake, model_id, k), facts)
 
 
@@ -69,5 +79,6 @@ def damage(lake: Lake) -> list[str]:
     return found
 
 
-def _depends_on(settings: Settings) -> Json:
-    return settings.model_dump(mode="json") | {"cores": _threads.workers()}
+def _depends_on(settings: Settings, eligible: str | None) -> Json:
+    chosen = settings.model_dump(mode="json") | {"cores": _threads.workers()}
+    return chosen | ({"eligible": eligible} if eligible else {})

@@ -9,6 +9,7 @@ import numpy as np
 from recbatch.contracts import Dataset, Events, Exclusions, Float32s, Int32s, Towers
 from recbatch.errors import DataError
 from recbatch.model import vocabulary_positions
+from recbatch.rules import Rules
 from recbatch.score.trend import fashion
 
 _COLLAPSED = 1e-6
@@ -17,20 +18,26 @@ _COLLAPSED = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The candidates that the model knows and that tonight's catalogue still has, in position order."""
+    """The candidates that the model knows and that tonight still has and may recommend, in position order."""
 
     embeddings: Float32s
     """Shape (candidates, dim)."""
     positions: Int32s
     """Shape (candidates,): item position of each candidate, ascending."""
     candidate_of_item: Int32s
-    """Shape (items,): candidate of each item position, -1 where the model does not know it."""
+    """Shape (items,): candidate of each item position, -1 where it is none."""
     row_of_item: Int32s
     """Shape (items,): vocabulary row of each item position, -1 where the model does not know it."""
 
     @classmethod
     def of(
-        cls, towers: Towers, data: Dataset, shares: Float32s | None = None, learned_from: Events | None = None
+        cls,
+        towers: Towers,
+        data: Dataset,
+        shares: Float32s | None = None,
+        learned_from: Events | None = None,
+        *,
+        rules: Rules | None = None,
     ) -> Catalogue:
         """Matches a model with a dataset and with tomorrow.
 
@@ -42,6 +49,7 @@ class Catalogue:
             data: tonight's.
             shares: shape (items,), from `trend.tomorrow`; none: scores stay as trained.
             learned_from: the events that the towers were trained on; goes with `shares`.
+            rules: say which titles are candidates at all, and which count more.
 
         Raises:
             DataError: embeddings are not finite or have collapsed to one point, or nothing matches.
@@ -54,6 +62,8 @@ class Catalogue:
                 "the model knows none of tonight's items; check that the item ids are still the same,"
                 " or train anew with --train always"
             )
+        if rules is not None and rules.eligible is not None:
+            positions = positions[rules.eligible[positions]]
         candidate_of_item = np.full(data.num_items, -1, dtype=np.int32)
         candidate_of_item[positions] = np.arange(len(positions), dtype=np.int32)
         embeddings = np.ascontiguousarray(towers.candidates[row_of_item[positions]])
@@ -61,6 +71,8 @@ class Catalogue:
             weight = np.float32(towers.returning_weight)
             embeddings *= weight
             embeddings[:, -1] += fashion(shares, learned_from, float(weight))[positions]
+        if rules is not None and rules.bias is not None:
+            embeddings[:, -1] += rules.bias[positions]
         return cls(embeddings, positions, candidate_of_item, row_of_item)
 
     def histories(self, events: Events) -> Events:

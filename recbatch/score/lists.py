@@ -24,11 +24,15 @@ from recbatch.contracts import (
     Towers,
 )
 from recbatch.errors import DataError
+from recbatch.rules import NONE, Rules
+from recbatch.score import barring
 from recbatch.score.because import reasons
 from recbatch.score.catalogue import Catalogue, exclusions
+from recbatch.score.drafting import Draft
+from recbatch.score.filling import MODEL, PINNED, append_best, append_popular
 
-_MODEL, _SEGMENT, _POPULAR = (schemas.SOURCES.index(name) for name in ("model", "segment", "popular"))
-_FILL_CELLS = 4_000_000  # cells of the boolean tables used while filling up lists
+_HELD_CELLS = 16_000_000
+"""Counts of capped values held at once: 32 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Ranker:
     """Everything needed to rank for any user: pure, so a batch is a function of its users alone."""
 
     popular: Popular
+    """Titles that may be recommended only."""
     towers: Towers | None = None
     """None with `catalogue` and `index`: lists by popularity only."""
     catalogue: Catalogue | None = None
@@ -43,6 +48,7 @@ class Ranker:
     keep_seen: bool = False
     profiles: Int32s | None = None
     """Shape (users, columns) of all users, from `Towers.profiles`: whoever has one needs no history."""
+    rules: Rules = NONE
 
     def rank(self, events: Events, users: Int32s, length: int, *, with_reasons: bool = True) -> Lists:
         """Ranked lists for some users.
@@ -54,87 +60,82 @@ class Ranker:
             with_reasons: whether `because` is filled in.
 
         Returns:
-            Lists whose model rows come first and whose popularity rows fill up; short only where a user has seen all
-            but fewer than `length` candidates.
+            Lists whose pinned rows come first, then the model's, and popularity rows fill up: the greedy choice along
+            that ranking of whatever is not barred and no cap forbids. Short only where nothing is left that fits.
         """
         mine = events.of_users(users)
-        lists = _empty(users, length)
-        self._rank_by_model(mine, lists, with_reasons)
-        seen = _nothing(len(users)) if self.keep_seen else exclusions(mine)
-        self._fill(lists, seen)
-        return lists
+        draft = Draft.empty(users, length, self.rules.caps)
+        barred = self._pin(draft, self.barred(mine, users))
+        by_model = self._rank_by_model(mine, draft, barred, with_reasons)
+        append_popular(draft, barred, by_model, self.popular)
+        return draft.lists
 
     def rank_all(self, events: Events, users: Int32s, length: int, batch: int) -> Iterator[Lists]:
         """Ranked lists for many users, batch by batch, in the order of `users`."""
+        if self.rules.caps is not None:
+            batch = max(1, min(batch, _HELD_CELLS // len(self.rules.caps.limits)))
         for start in range(0, len(users), batch):
             yield self.rank(events, users[start : start + batch], length)
 
-    def _rank_by_model(self, mine: Events, lists: Lists, with_reasons: bool) -> None:
+    def barred(self, mine: Events, users: Int32s) -> Exclusions:
+        """What users must not get: seen titles, within the window if there is one, and denied ones.
+
+        With the settings and the arrays of `rules` that are not by user, all that a user's list obeys.
+
+        Args:
+            mine: the events of these users.
+            users: shape (B,): their positions.
+        """
+        seen = barring.nothing(len(users)) if self.keep_seen else exclusions(self.rules.seen(mine))
+        return seen if self.rules.denied is None else barring.union(seen, barring.rows_of(self.rules.denied, users))
+
+    def _pin(self, draft: Draft, barred: Exclusions) -> Exclusions:
+        """Pinned titles come first; gives what is barred from then on."""
+        pins = self.rules.pins
+        if pins is None:
+            return barred
+        users = draft.lists.users
+        stream = pins.of(users)
+        stream[barring.is_barred(barred, stream)] = NO_ITEM
+        if self.rules.eligible is not None:
+            stream[~self.rules.eligible[stream]] = NO_ITEM
+        scores = np.broadcast_to(-np.arange(1, stream.shape[1] + 1, dtype=np.float32), stream.shape)
+        draft.append(np.arange(len(users)), stream, scores, PINNED)
+        row, place = np.nonzero(draft.lists.positions != NO_ITEM)
+        return barring.union(barred, barring.of_pairs(row, draft.lists.positions[row, place], len(users)))
+
+    def _rank_by_model(self, mine: Events, draft: Draft, barred: Exclusions, with_reasons: bool) -> Bools:
+        """Appends the model's titles; gives whose lists have any."""
+        by_model = np.zeros(len(draft.have), dtype=np.bool_)
         if self.towers is None or self.catalogue is None or self.index is None:
-            return
+            return by_model
         known = self.catalogue.histories(mine)
-        profiles = None if self.profiles is None else self.profiles[lists.users]
+        profiles = None if self.profiles is None else self.profiles[draft.lists.users]
         rows = np.flatnonzero(known_to_model(known, profiles))
         if len(rows) == 0:
-            return
+            return by_model
         histories = known.of_users(rows)
         queries = self.towers.embed(histories, None if profiles is None else profiles[rows])
         if not np.isfinite(queries).all():
             raise DataError("a query embedding is not finite; train anew with --train always")
-        exclude = (
-            _nothing(len(rows)) if self.keep_seen else exclusions(mine.of_users(rows), self.catalogue.candidate_of_item)
-        )
-        found, scores = self.index.search(queries, lists.positions.shape[1], exclude)
-        lists.positions[rows] = np.where(found == NO_ITEM, NO_ITEM, self.catalogue.positions[found])
-        lists.scores[rows] = scores
-        lists.sources[rows] = _MODEL
+        exclude = barring.renamed(barring.rows_of(barred, rows), self.catalogue.candidate_of_item)
+        had = draft.have[rows]
+        append_best(draft, rows, queries, exclude, self.catalogue, self.index)
+        by_model[rows] = draft.have[rows] > had
         if with_reasons:
-            some = np.flatnonzero(histories.counts)
-            vectors, reasoned = self.towers.event_vectors(histories), histories.of_users(some)
-            which = reasons(vectors, reasoned.offsets, self.catalogue.embeddings, found[some])
-            items = _rows_to_items(self.catalogue)[histories.items]
-            lists.because[rows[some]] = np.where(which == NO_ITEM, NO_ITEM, items[which])
+            _explain(draft.lists, rows, histories, self.towers, self.catalogue)
+        return by_model
 
-    def _fill(self, lists: Lists, seen: Exclusions) -> None:
-        """Fills the tail of short lists by popularity, leaving out what is seen or listed already."""
-        short = np.flatnonzero((lists.positions == NO_ITEM).any(axis=1))
-        untouched = (lists.positions[short] == NO_ITEM).all(axis=1)
-        simple = short[untouched & (np.diff(seen.offsets)[short] == 0)]
-        self._fill_same(lists, simple)
-        rest = np.setdiff1d(short, simple)
-        step = max(1, _FILL_CELLS // self.popular.order.shape[1])
-        for start in range(0, len(rest), step):
-            self._fill_apart(lists, seen, rest[start : start + step])
 
-    def _fill_same(self, lists: Lists, rows: Int64s) -> None:
-        """Users with nothing to leave out get their segment's list as it stands."""
-        segment = self.popular.segment_of_user[lists.users[rows]]
-        length = min(lists.positions.shape[1], self.popular.order.shape[1])
-        lists.positions[rows, :length] = self.popular.order[segment, :length]
-        lists.scores[rows, :length] = self.popular.scores[segment, :length]
-        lists.sources[rows, :length] = np.where(segment > 0, _SEGMENT, _POPULAR)[:, None]
-
-    def _fill_apart(self, lists: Lists, seen: Exclusions, rows: Int64s) -> None:
-        """Users with something to leave out: the first free places of the popularity order, for all rows at once."""
-        have = (lists.positions[rows] != NO_ITEM).sum(axis=1)
-        # A list that the model began is filled from the overall order: its user has a history, not just a segment.
-        segment = np.where(have > 0, 0, self.popular.segment_of_user[lists.users[rows]])
-        free = np.ones((len(rows), self.popular.order.shape[1]), dtype=np.bool_)
-        counts = np.diff(seen.offsets)[rows]
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        free[np.repeat(np.arange(len(rows)), counts), seen.items[np.repeat(seen.offsets[rows], counts) + within]] = (
-            False
-        )
-        listed_row, listed_rank = np.nonzero(lists.positions[rows] != NO_ITEM)
-        free[listed_row, lists.positions[rows[listed_row], listed_rank]] = False
-        order = self.popular.order[segment]
-        free = np.take_along_axis(free, order, axis=1)
-        place = np.cumsum(free, axis=1) - 1 + have[:, None]
-        row, column = np.nonzero(free & (place < lists.positions.shape[1]))
-        rank = place[row, column]
-        lists.positions[rows[row], rank] = order[row, column]
-        lists.scores[rows[row], rank] = self.popular.scores[segment[row], column]
-        lists.sources[rows[row], rank] = np.where(segment[row] > 0, _SEGMENT, _POPULAR)
+def _explain(lists: Lists, rows: Int64s, histories: Events, towers: Towers, catalogue: Catalogue) -> None:
+    """Fills in `because` for the model's titles."""
+    some = np.flatnonzero(histories.counts)
+    listed, reasoned = lists.positions[rows[some]], histories.of_users(some)
+    by_model = (lists.sources[rows[some]] == MODEL) & (listed != NO_ITEM)
+    found = np.where(by_model, catalogue.candidate_of_item[listed], np.int32(NO_ITEM))
+    which = reasons(towers.event_vectors(histories), reasoned.offsets, catalogue.embeddings, found)
+    items = _rows_to_items(catalogue)[histories.items]
+    lists.because[rows[some]] = np.where(which == NO_ITEM, NO_ITEM, items[which])
 
 
 def known_to_model(histories: Events, profiles: Int32s | None) -> Bools:
@@ -144,26 +145,12 @@ def known_to_model(histories: Events, profiles: Int32s | None) -> Bools:
 
 
 def _rows_to_items(catalogue: Catalogue) -> Int32s:
-    """Item position of each vocabulary row that tonight's catalogue still has."""
-    rows = catalogue.row_of_item[catalogue.positions]
+    """Item position of each vocabulary row that tonight still has."""
+    positions = np.flatnonzero(catalogue.row_of_item >= 0)
+    rows = catalogue.row_of_item[positions]
     items = np.full(int(rows.max()) + 1, NO_ITEM, dtype=np.int32)
-    items[rows] = catalogue.positions
+    items[rows] = positions
     return items
-
-
-def _empty(users: Int32s, length: int) -> Lists:
-    shape = (len(users), length)
-    return Lists(
-        users=users,
-        positions=np.full(shape, NO_ITEM, dtype=np.int32),
-        scores=np.full(shape, -np.inf, dtype=np.float32),
-        sources=np.full(shape, _POPULAR, dtype=np.int8),
-        because=np.full(shape, NO_ITEM, dtype=np.int32),
-    )
-
-
-def _nothing(queries: int) -> Exclusions:
-    return Exclusions(np.zeros(queries + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
 
 
 def to_table(lists: Lists, data: Dataset, first_rank: int = 1, last_rank: int | None = None) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -10,8 +11,9 @@ import pyarrow.compute as pc
 
 from recbatch import schemas
 from recbatch.config import Popular as Settings
-from recbatch.contracts import NO_TIME, Dataset, Events, Float32s, Int32s, Popular
+from recbatch.contracts import NO_TIME, Bools, Dataset, Events, Float32s, Int32s, Popular
 from recbatch.errors import ConfigError
+from recbatch.rules import Caps
 from recbatch.score.trend import tomorrow
 
 _DAY_MICROSECONDS = 86_400_000_000
@@ -68,17 +70,34 @@ def _segments(data: Dataset, features: tuple[str, ...]) -> tuple[tuple[str, ...]
     return tuple(names), segment_of_user
 
 
-def popular_table(popular: Popular, data: Dataset, length: int) -> pa.Table:
-    """The table `popular`: the first `length` candidates of every segment."""
-    length = min(length, data.num_items)
-    by_name = sorted(range(len(popular.segments)), key=lambda number: popular.segments[number])
-    positions = pa.array(popular.order[by_name, :length].ravel())
-    scores: Float32s = popular.scores[by_name, :length].ravel()
+def only(popular: Popular, eligible: Bools | None) -> Popular:
+    """The same orders without the titles that may not be recommended; `shares` keeps them.
+
+    Args:
+        popular: every title.
+        eligible: shape (items,); none: all of them.
+    """
+    if eligible is None:
+        return popular
+    kept = eligible[popular.order]
+    shape = (len(popular.order), int(eligible.sum()))
+    return replace(popular, order=popular.order[kept].reshape(shape), scores=popular.scores[kept].reshape(shape))
+
+
+def popular_table(popular: Popular, data: Dataset, length: int, caps: Caps | None = None) -> pa.Table:
+    """The table `popular`: the first `length` titles of every segment, of those that fit into the caps together."""
+    length = min(length, popular.order.shape[1])
+    by_name = np.array(sorted(range(len(popular.segments)), key=lambda number: popular.segments[number]))
+    order, taken = popular.order[by_name], np.arange(popular.order.shape[1]) < np.full((len(by_name), 1), length)
+    if caps is not None:
+        taken = caps.choose(order, caps.nothing(len(by_name)), np.full(len(by_name), length, dtype=np.int64))
+    positions = pa.array(order[taken])
+    scores: Float32s = popular.scores[by_name][taken]
     names = pa.array([popular.segments[number] for number in by_name])
     return pa.table(
         {
-            "segment": names.take(pa.array(np.repeat(np.arange(len(names)), length))),
-            "rank": pa.array(np.tile(np.arange(1, length + 1, dtype=np.int16), len(names))),
+            "segment": names.take(pa.array(np.nonzero(taken)[0])),
+            "rank": pa.array(np.cumsum(taken, axis=1)[taken].astype(np.int16)),
             "item_id": data.item_ids.take(positions),
             "title": data.titles.take(positions),
             "score": pa.array(scores),

@@ -9,7 +9,15 @@ from recbatch import schemas
 from recbatch.contracts import NO_TIME, Bools, Dataset, Events, Int64s
 
 
-def user_table(data: Dataset, *, known: Int64s, trained_before: int | None, recommended: Int64s, k: int) -> pa.Table:
+def user_table(
+    data: Dataset,
+    *,
+    known: Int64s,
+    trained_before: int | None,
+    recommended: Int64s,
+    k: int,
+    reasons: pa.Array | None = None,
+) -> pa.Table:
     """The table `users`.
 
     Args:
@@ -18,6 +26,7 @@ def user_table(data: Dataset, *, known: Int64s, trained_before: int | None, reco
         trained_before: microseconds since 1970: the model has seen events before; none: there is no model.
         recommended: shape (users,): rows among the first k ranks.
         k: rows promised.
+        reasons: shape (users,): why each got fewer, from `shortfall_reasons`; none: the catalogue was too small.
 
     Returns:
         One row per user in byte order of the id; behind the contract's columns `inhuman` (did more on one day than a
@@ -36,7 +45,9 @@ def user_table(data: Dataset, *, known: Int64s, trained_before: int | None, reco
         "last_at": _timestamps(last),
         "status": pa.array(schemas.STATUSES).take(pa.array(status)),
         "recommended": pa.array(recommended.astype(np.int32)),
-        "shortfall_reason": pa.array(np.where(short, "catalogue_exhausted", ""), mask=~short),
+        "shortfall_reason": pa.array(np.where(short, "catalogue_exhausted", ""), mask=~short)
+        if reasons is None
+        else reasons,
     }
     table = pa.table(columns, schema=schemas.arrow(schemas.USERS)).append_column("inhuman", pa.array(data.inhuman))
     return _with_extras(table, data.users)

@@ -10,14 +10,14 @@ from recbatch.contracts import Progress, SourceTables, no_progress
 from recbatch.sources import uri as uris
 from recbatch.sources.clean import clean
 from recbatch.sources.duckdb import read_duckdb
-from recbatch.sources.files import read_files
+from recbatch.sources.files import read_files, read_table
 from recbatch.sources.importing import ImportReport, import_data
 from recbatch.sources.parts import RawTables
 from recbatch.sources.recbole import read_recbole
 from recbatch.sources.sample import read_sample
 from recbatch.sources.tfds import read_movielens
 
-__all__ = ["ImportReport", "import_data", "read"]
+__all__ = ["ImportReport", "import_data", "read", "read_table"]
 
 
 def read(source: Source, *, before: date, today: date, progress: Progress = no_progress) -> SourceTables:

@@ -57,6 +57,26 @@ def read_files(folder: Path, progress: Progress) -> RawTables:
     return RawTables(parts["interactions"], parts["items"], parts["users"], tuple(inputs), merge_by_title=False)
 
 
+def read_table(path: Path, key: str) -> tuple[pa.Table, InputFile]:
+    """One table that a setting names.
+
+    Args:
+        path: a .csv or .parquet file.
+        key: the setting, for messages.
+
+    Returns:
+        Its rows, of a CSV file as text with empty values null, and the file's entry in the account of inputs.
+
+    Raises:
+        InputMissing: it is not there.
+        DataError: it cannot be parsed.
+    """
+    if not path.is_file():
+        raise InputMissing(f"{path}: no such file; correct {key}")
+    table = _read(path, "items")
+    return table, describe_file(path, table.num_rows)
+
+
 def _find(folder: Path, name: str) -> list[Path]:
     """The files of a table in natural order; none where it is not there."""
     pieces = re.compile(rf"{name}([-_.].*)?\.(parquet|csv)")

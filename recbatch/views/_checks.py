@@ -18,7 +18,8 @@ _SKIPPED = "not run"
 def run_checks(con: duckdb.DuckDBPyConnection, extra: Path | None = None) -> list[AuditResult]:
     """Runs every check on a staged run.
 
-    A check that needs `seen` is not run, and passes, where none was given to `over` or where seen titles may be kept.
+    A check that needs `seen` or `rules` is not run, and passes, where none were given to `over`; `unless: keep_seen`
+    passes where seen titles may be kept.
 
     Args:
         con: from `over`.
@@ -84,10 +85,15 @@ def run_check(con: duckdb.DuckDBPyConnection, file: _templates.SqlFile) -> Audit
 
 
 def _why_skipped(con: duckdb.DuckDBPyConnection, file: _templates.SqlFile) -> str | None:
-    if "seen" not in file.notes.get("needs", ""):
+    needs = file.notes.get("needs", "").split()
+    if not needs:
         return None
     # fetchall, not fetchone: DuckDB 2.0 refuses further work on a connection until a result is read to its end.
-    [(has_seen, keep_seen)] = con.execute("select has_seen, keep_seen from run_settings").fetchall()
-    if not has_seen:
+    [(has_seen, has_rules, keep_seen)] = con.execute(
+        "select has_seen, has_rules, keep_seen from run_settings"
+    ).fetchall()
+    if "seen" in needs and not has_seen:
         return "no histories were given"
+    if "rules" in needs and not has_rules:
+        return "no rules were given"
     return "seen titles are kept" if keep_seen and "keep_seen" in file.notes.get("unless", "") else None

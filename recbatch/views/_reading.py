@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,16 @@ from recbatch.views._render import Renderer, Run
 if TYPE_CHECKING:
     import pyarrow as pa
 
+RULES = {
+    "denied": {"user_id": "varchar", "item_id": "varchar"},
+    "ineligible": {"item_id": "varchar"},
+    "limits": {"item_id": "varchar", "value": "varchar", "at_most": "integer"},
+    "pins": {"place": "bigint", "item_id": "varchar", "segment": "integer"},
+    "pinned_for": {"segment": "integer", "user_id": "varchar"},
+}
+"""Views for checks over rules: pairs that must not be, titles that must not be, values of each title and how many
+titles of one value a list may hold, titles that come first in their order, and the users of each segment of these."""
+_SEEN = {"user_id": "varchar", "item_id": "varchar", "barred": "boolean"}
 _EXPLAIN = re.compile(r"\s*explain\b(?:\s+analyze\b|\s*\(\s*(?:analyze|format)\b[^()]*\))?", re.IGNORECASE)
 
 
@@ -49,17 +59,20 @@ def over(
     head: Json,
     *,
     seen: pa.Table | None = None,
+    rules: Mapping[str, pa.Table] | None = None,
     memory_bytes: int | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory connection with the readers' views and macros over one staged run.
 
-    Besides them stand `run_settings` (one row: run_id, run_date, k, keep_seen, has_seen, status) and
-    `seen` (user_id, item_id), which is empty where none is given.
+    Besides them stand `run_settings` (one row: run_id, run_date, k, keep_seen, has_seen, has_rules, status), `seen`
+    (user_id, item_id, barred) and what `RULES` lists, each empty where none is given.
 
     Args:
         folder: `<table>/….parquet`, sealed or not; a table without files is an empty table.
         head: what the manifest says or will say; `run_id`, `run_date` and `k` at least, `keep_seen` false where absent.
-        seen: the histories that recommendations must avoid; columns user_id and item_id, strings.
+        seen: the histories; columns user_id and item_id, strings, and optionally barred: whether recommendations must
+            avoid the title, true where the column is missing.
+        rules: what recommendations must obey besides, by name, see `RULES`; none: nobody knows.
         memory_bytes: DuckDB's budget; beyond it, it spills to `<folder>.spill`, which is gone at the end.
 
     Raises:
@@ -77,7 +90,7 @@ def over(
             raise  # a fault of ours in sql/
         except duckdb.Error as error:
             raise from_words(folder, f"cannot be read ({first_line(error)})", "run the night again") from error
-        _add_settings(con, head, seen)
+        _add_settings(con, head, seen, rules)
         yield con
 
 
@@ -125,21 +138,27 @@ def _harden(con: duckdb.DuckDBPyConnection, root: Path, spill: Path) -> None:
     con.execute("set enable_external_access = false")
 
 
-def _add_settings(con: duckdb.DuckDBPyConnection, head: Json, seen: pa.Table | None) -> None:
+def _add_settings(
+    con: duckdb.DuckDBPyConnection, head: Json, seen: pa.Table | None, rules: Mapping[str, pa.Table] | None
+) -> None:
     values: Iterable[tuple[str, object, str]] = (
         ("run_id", head["run_id"], "varchar"),
         ("run_date", head["run_date"], "date"),
         ("k", head["k"], "integer"),
         ("keep_seen", bool(head.get("keep_seen", False)), "boolean"),
         ("has_seen", seen is not None, "boolean"),
+        ("has_rules", rules is not None, "boolean"),
         ("status", head.get("status", "published"), "varchar"),
     )
     columns = ", ".join(f"{quote_literal(value)}::{kind} as {name}" for name, value, kind in values)
     con.execute(f"create view run_settings as select {columns}")
-    histories = "select null as user_id, null as item_id where false"
-    if seen is not None:
-        con.register("seen_events", seen)
-        histories = "select user_id, item_id from seen_events"
-    con.execute(
-        f"create view seen as select user_id::varchar as user_id, item_id::varchar as item_id from ({histories})"
-    )
+    if seen is not None and "barred" not in seen.column_names:
+        seen = seen.append_column("barred", [[True] * seen.num_rows])
+    for name, types in (RULES | {"seen": _SEEN}).items():
+        given = seen if name == "seen" else (rules or {}).get(name)
+        rows = f"(select {', '.join(f'null as {column}' for column in types)} where false)"
+        if given is not None:
+            con.register(f"given_{name}", given)
+            rows = f"given_{name}"
+        columns = ", ".join(f"{column}::{kind} as {column}" for column, kind in types.items())
+        con.execute(f"create view {name} as select {columns} from {rows}")

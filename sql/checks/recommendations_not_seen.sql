@@ -1,4 +1,4 @@
--- One row per recommendation of an item that stands in the user's history.
+-- One row per recommendation of an item that stands in the user's history, within `rules.seen_window_days` if set.
 -- severity: error
 -- expected: no seen titles
 -- needs: seen
@@ -16,7 +16,7 @@ final as (
         recommendations.item_id
     from recommendations
     semi join seen
-        on recommendations.user_id = seen.user_id and recommendations.item_id = seen.item_id
+        on recommendations.user_id = seen.user_id and recommendations.item_id = seen.item_id and seen.barred
 )
 
 select * from final

@@ -62,6 +62,15 @@ def tables() -> dict[str, list[tuple[Any, ...]]]:
 SEEN = pa.table({"user_id": ["a", "b'; drop"], "item_id": ["1", "3"]})
 """The histories of the users above."""
 
+RULES = {
+    "denied": pa.table({"user_id": ["a", "c"], "item_id": ["1", "11"]}),
+    "ineligible": pa.table({"item_id": ["99"]}),
+    "limits": pa.table({"item_id": ["1", "3"], "value": ["genres=Drama"] * 2, "at_most": [1, 1]}),
+    "pins": pa.table({"place": [1, 2], "item_id": ["11", "10"], "segment": [1, 1]}),
+    "pinned_for": pa.table({"segment": [1], "user_id": ["b'; drop"]}),
+}
+"""Rules that the lists above obey."""
+
 EXTRA = {"users": pa.field("gender", pa.string()), "items": pa.field("year", pa.int64())}
 
 

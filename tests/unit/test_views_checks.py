@@ -15,7 +15,7 @@ from recbatch.errors import DataError, InputMissing
 from recbatch.views import _templates
 from recbatch.views._checks import run_check
 from tests.unit import _lake_fixture as lake_fixture
-from tests.unit._lake_fixture import SEEN
+from tests.unit._lake_fixture import RULES, SEEN
 
 Tables = dict[str, list[tuple[Any, ...]]]
 Change = Callable[[Tables], None]
@@ -197,6 +197,23 @@ MUTATIONS: dict[str, list[Change]] = {
     "users_mostly_not_cold": [put("users", 0, status="cold")],
     "catalogue_is_covered": [many_items],
     "lists_differ": [one_list_for_all],
+    "rules_denied_stay_out": [put("recommendations", 0, item_id="1"), put("recommendations_buffer", 0, item_id="1")],
+    "rules_ineligible_stay_out": [
+        put("recommendations", 0, item_id="99"),
+        put("recommendations_buffer", 0, item_id="99"),
+        put("popular", 0, item_id="99"),
+        put("similar_items", 0, similar_item_id="99"),
+    ],
+    "rules_caps_hold": [put("recommendations", 0, item_id="1"), put("recommendations_buffer", 0, item_id="1")],
+    "rules_pins_come_first": [
+        put("recommendations", 3, item_id="2"),
+        put("recommendations", 3, source="model"),
+        put("recommendations", 0, source="pinned"),
+        lambda tables: (
+            put("recommendations", 3, item_id="10")(tables)
+            or put("recommendations", 4, item_id="11", source="pinned")(tables)
+        ),
+    ],
 }
 CASES = [
     pytest.param(name, change, id=f"{name}-{n}")
@@ -206,13 +223,13 @@ CASES = [
 
 
 def outcome(
-    folder: Path, changes: Change | None = None, *, seen: pa.Table | None = SEEN, **head: Any
+    folder: Path, changes: Change | None = None, *, seen: pa.Table | None = SEEN, rules: Any = RULES, **head: Any
 ) -> dict[str, AuditResult]:
     tables = lake_fixture.tables()
     if changes:
         changes(tables)
     lake_fixture.write_run(folder, tables)
-    with views.over(folder, lake_fixture.head(**head), seen=seen) as con:
+    with views.over(folder, lake_fixture.head(**head), seen=seen, rules=rules) as con:
         return {result.check: result for result in views.run_checks(con)}
 
 
@@ -230,7 +247,9 @@ def test_every_check_has_a_planted_fault() -> None:
 def test_a_planted_fault_is_found(tmp_path: Path, check: str, change: Change) -> None:
     tables = lake_fixture.tables()
     change(tables)
-    with views.over(lake_fixture.write_run(tmp_path / "run", tables), lake_fixture.head(), seen=SEEN) as con:
+    with views.over(
+        lake_fixture.write_run(tmp_path / "run", tables), lake_fixture.head(), seen=SEEN, rules=RULES
+    ) as con:
         result = run_check(con, _templates.load("checks")[check])
     assert not result.passed
     assert result.observed is not None and int(result.observed) >= 1
@@ -247,6 +266,16 @@ def test_order_holds_across_files(tmp_path: Path, split: int) -> None:
     folder = lake_fixture.write_run(tmp_path / "run", split=split)
     with views.over(folder, lake_fixture.head(), seen=SEEN) as con:
         assert [r.check for r in views.run_checks(con) if not r.passed] == []
+
+
+def test_without_rules_their_checks_are_not_run_and_what_was_seen_outside_the_window_may_come_back(
+    tmp_path: Path,
+) -> None:
+    old = SEEN.append_column("barred", [[False, True]])
+    results = outcome(tmp_path / "run", put("recommendations", 0, item_id="1"), seen=old, rules=None)
+    assert results["recommendations_not_seen"].passed
+    skipped = {name for name, result in results.items() if result.detail == "no rules were given"}
+    assert skipped == {name for name in results if name.startswith("rules_")}
 
 
 def test_what_was_found_is_counted_and_the_first_shown(tmp_path: Path) -> None:

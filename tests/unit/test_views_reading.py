@@ -205,7 +205,7 @@ def test_over_tells_the_checks_the_settings_of_the_run(tmp_path: Path) -> None:
         row = con.sql("select * from run_settings").to_arrow_table().to_pylist()[0]
         seen = con.execute("from seen").fetchall()
     assert (row["run_id"], row["k"], row["keep_seen"], row["has_seen"]) == (FIRST, 3, True, True)
-    assert seen == [("a", "1"), ("b'; drop", "3")]
+    assert seen == [("a", "1", True), ("b'; drop", "3", True)]
 
 
 def test_over_spills_inside_its_budget_and_cleans_up(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""What users must not get, as rows of item positions: put together, cut and renamed. No loop over users."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recbatch.contracts import Bools, Exclusions, Int32s, Int64s
+
+
+def nothing(queries: int) -> Exclusions:
+    """Rows that exclude nothing."""
+    return Exclusions(np.zeros(queries + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
+
+
+def rows_of(exclude: Exclusions, rows: Int32s | Int64s) -> Exclusions:
+    """Some rows, in the order asked for."""
+    counts = np.diff(exclude.offsets)[rows]
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+    return Exclusions(offsets, exclude.items[np.repeat(exclude.offsets[rows], counts) + within])
+
+
+def renamed(exclude: Exclusions, columns: Int32s) -> Exclusions:
+    """The same under other names.
+
+    Args:
+        exclude: items.
+        columns: shape (items,): what each is called, ascending, -1 to leave it out.
+    """
+    items = columns[exclude.items]
+    kept_before = np.concatenate([[0], np.cumsum(items >= 0)])
+    return Exclusions(kept_before[exclude.offsets], items[items >= 0])
+
+
+def union(first: Exclusions, second: Exclusions) -> Exclusions:
+    """What either excludes, row by row."""
+    if not len(second.items):
+        return first
+    if not len(first.items):
+        return second
+    width = max(int(first.items.max()), int(second.items.max())) + 1
+    keys = np.union1d(_keys(first, width), _keys(second, width))
+    offsets = np.searchsorted(keys, np.arange(len(first.offsets), dtype=np.int64) * width)
+    return Exclusions(offsets.astype(np.int64), (keys % width).astype(np.int32))
+
+
+def of_pairs(rows: Int64s, items: Int32s, queries: int) -> Exclusions:
+    """Rows from (row, item) pairs, each pair once, in any order."""
+    order = np.lexsort((items, rows))
+    offsets = np.searchsorted(rows[order], np.arange(queries + 1))
+    return Exclusions(offsets.astype(np.int64), items[order].astype(np.int32))
+
+
+def is_barred(exclude: Exclusions, items: Int32s) -> Bools:
+    """Shape of `items` (B, n): whether each is excluded in its row; negative ones are not."""
+    width = max(int(exclude.items.max(initial=0)), int(items.max(initial=0))) + 1
+    wanted = np.arange(len(items), dtype=np.int64)[:, None] * width + items
+    return np.asarray(np.isin(wanted, _keys(exclude, width)) & (items >= 0))
+
+
+def _keys(exclude: Exclusions, width: int) -> Int64s:
+    counts = np.diff(exclude.offsets)
+    return np.repeat(np.arange(len(counts), dtype=np.int64), counts) * width + exclude.items
