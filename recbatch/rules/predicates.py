@@ -32,6 +32,7 @@ _ALLOWED = frozenset(
         "FUNCTION",
         "LAMBDA",
         "OPERATOR",
+        "TYPE",
     }
 )
 _WORDS = {"SUBQUERY": "a subquery", "WINDOW": "a window function", "STAR": "a star", "PARAMETER": "a parameter"}

@@ -83,12 +83,13 @@ class Draft:
 
     def append(self, rows: Int64s, stream: Int32s, scores: Float32s, source: int | npt.NDArray[np.int8]) -> None:
         """`choose` and `put`."""
-        if self.caps is None and stream.shape[1] == self.length and not self.have[rows].any() and np.ndim(source) == 0:
-            lists = self.lists  # the usual night: whole rows as they stand
-            lists.positions[rows], lists.scores[rows], lists.sources[rows] = stream, scores, source
-            self.have[rows] = (stream != NO_ITEM).sum(axis=1)
-            return
         self.put(rows, stream, scores, source, self.choose(rows, stream))
+
+    def begin(self, rows: Int64s, stream: Int32s, scores: Float32s, source: int) -> None:
+        """`append` to empty lists without caps, of whole rows that have no gaps: the usual night."""
+        lists = self.lists
+        lists.positions[rows], lists.scores[rows], lists.sources[rows] = stream, scores, source
+        self.have[rows] = (stream != NO_ITEM).sum(axis=1)
 
     def could_take(self, rows: Int64s, choice: Choice, kinds: Int32s) -> Bools:
         """Shape (R,): lists that a choice leaves short although a title of some kind, see `Caps.kinds`, still fits."""

@@ -31,7 +31,8 @@ def append_best(
         index: over its embeddings.
     """
     if draft.caps is None:
-        draft.append(rows, *_found(index, catalogue, queries, draft.length, exclude), MODEL)
+        add = draft.append if draft.have[rows].any() else draft.begin
+        add(rows, *_found(index, catalogue, queries, draft.length, exclude), MODEL)
         return
     kinds, most = draft.caps.kinds(catalogue.positions), len(catalogue.positions)
     depth, todo = min(2 * draft.length, most), np.arange(len(rows))
