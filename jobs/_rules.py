@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbatch import rules, score, sources, split, store
-from recbatch.config import Config
+from recbatch.config import Config, toml_value
 from recbatch.config import Rules as Settings
 from recbatch.contracts import Bools, Dataset, Exclusions, Float32s, InputFile, Int32s, Json, SourceTables
 from recbatch.errors import DataError
@@ -50,6 +50,12 @@ class RuleBook:
                 rest = {other: value for other, value in entries.items() if other != name}
                 found[f"{key}.{name}"] = chosen.model_copy(update={key: rest})
         return found
+
+    def setting(self, rule: str) -> str:
+        """The value of an active rule, as TOML."""
+        key, _, name = rule.partition(".")
+        value = getattr(self.settings, key)
+        return toml_value(value[name] if name else value)
 
     @property
     def file_facts(self) -> Json:

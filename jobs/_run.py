@@ -24,6 +24,7 @@ from recbatch.rules import NONE, Rules
 from ._lake import Done
 from ._model import Model
 from ._plan import Plan
+from ._price import Price, price_table
 from ._rules import pairs_table
 from ._say import Say, now
 
@@ -37,6 +38,7 @@ def write_tables(
     tables: SourceTables,
     recommended: Int64s,
     config: Config,
+    prices: list[Price],
 ) -> dict[str, int]:
     """Writes every other table; returns the rows of each."""
     catalogue = plan.ranker.catalogue
@@ -66,6 +68,7 @@ def write_tables(
         schemas.HOLDOUT: outcome.holdout,
         schemas.METRICS: evaluate.metrics_table(outcome.metrics),
         schemas.QUARANTINE: tables.quarantine,
+        schemas.RULES: price_table(prices),
     }
     rows = {table.name: publish.write_table(folder, table, content) for table, content in contents.items()}
     return rows | {schemas.HISTORIES.name: _write_histories(folder, data, config)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
@@ -20,6 +21,7 @@ from ._judge import judge_or_fall_back
 from ._model import fit_or_reload
 from ._options import RunDate, config_options, json_option, lake_option, print_json
 from ._plan import plan as make_plan
+from ._price import prices
 from ._rules import rule_book
 from ._run import Night, Verdict
 from ._say import Say, now
@@ -79,10 +81,12 @@ def night(
     recommended, rows = _shards.write(lake, folder, plan, model, data, config, say)
 
     say.stage("write")
-    rows |= _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config)
+    paid = prices(book, model if plan.certificate else None, data, config)
+    rows |= _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config, paid)
     head = _run.head(run_id, config, data, tables, model, plan, parent) | {
         "withdrawn": list(gone),
         "rule_files": book.file_facts,
+        "rules": [asdict(price) for price in paid],
     }
 
     say.stage("audit")

@@ -204,6 +204,25 @@ QUARANTINE = _table(
     sorted_by="file row",
 )
 
+RULES = _table(
+    "rules",
+    "one row per rule that was in force",
+    Column("rule", "string", "its key in [rules], e.g. eligible, or at_most.genres"),
+    Column("setting", "string", "its value"),
+    Column("users", "int64", "users of the night on whom rows were counted, 2,000 at most"),
+    Column("rows_removed", "int64", "rows of their lists without this one rule that are missing with all rules"),
+    Column("users_shortened", "int64", "of them, users whose list is shorter than without this rule"),
+    Column("metric", "string", "what the effect is measured by"),
+    Column("k", "int32", "its cut-off"),
+    Column("judged_users", "int64", "users of the held-out days on whom the effect was measured, 2,000 at most"),
+    Column(
+        "effect", "float64", "the metric with all rules less that without this one; null where nobody is judged", True
+    ),
+    Column("ci_low", "float64", "lower end of its paired 95 % bootstrap interval", True),
+    Column("ci_high", "float64", "upper end", True),
+    sorted_by="rule",
+)
+
 RUN_TABLES = (
     RECOMMENDATIONS,
     RECOMMENDATIONS_BUFFER,
@@ -216,6 +235,7 @@ RUN_TABLES = (
     METRICS,
     AUDITS,
     QUARANTINE,
+    RULES,
 )
 """Every table of a run, each a folder of Parquet files below `runs/<run_id>/`."""
 

@@ -55,6 +55,7 @@ def tables() -> dict[str, list[tuple[Any, ...]]]:
         "histories": [("a", 1, "1", DAY), ("b'; drop", 1, "3", None)],
         "metrics": [("recall", 10, "all", "model", "time:14d", 0.5, 0.25, 0.75, 2)],
         "audits": [("users_exist", "error", True, "0", "at least one known user", None)],
+        "rules": [("eligible", '"year > 1950"', 3, 4, 1, "ndcg", 10, 2, -0.01, -0.03, 0.01)],
         "quarantine": [("ratings.csv", 7, "unknown_item", '{"item_id": "99"}')],
     }
 

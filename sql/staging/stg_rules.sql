@@ -1,0 +1,4 @@
+-- One row per rule that was in force.
+select
+    {{ columns('rules') }}
+from {{ parquet('rules') }}
