@@ -33,7 +33,7 @@ _K = 100
 _DIM = 64
 _TARGET = 0.98
 _EFFORTS = (1, 2, 4, 8, 16, 32, 64)
-_OUR_EFFORTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_OUR_EFFORTS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,15 +107,25 @@ def keys_of(queries: Float32s, candidates: Float32s, survivors: Survivors) -> np
 
 
 def keys_among(
-    queries: Float32s, candidates: Float32s, found: Int32s, fetched: Float32s, exclude: Exclusions
+    queries: Float32s,
+    candidates: Float32s,
+    found: Int32s,
+    fetched: Float32s,
+    k: int,
+    slack: Float32s,
+    exclude: Exclusions,
 ) -> tuple[np.ndarray[Any, np.dtype[np.uint64]], Int64s]:
     """What another engine found as keys of `keys_of`, without padding and without what is excluded.
+
+    Where it comes best first, what lies below the k-th by more than rounding explains is not scored again.
 
     Args:
         queries: shape (B, dim).
         candidates: shape (items, dim).
         found: shape (B, n): candidate positions, none twice in a row.
-        fetched: shape (B, n): not finite where there is nothing.
+        fetched: shape (B, n): scores of any order of evaluation, not finite where there is nothing.
+        k: how many are wanted.
+        slack: shape (B,): how far two such scores of one pair may lie apart, twice.
         exclude: per query.
 
     Returns:
@@ -124,8 +134,8 @@ def keys_among(
     keys = np.empty(found.shape, dtype=np.uint64)
     counts = np.empty(len(queries), dtype=np.int64)
     first, end = exclude.offsets[:-1], exclude.offsets[1:]
-    _kernels().keys_among(queries, candidates, found, fetched, first, end, exclude.items, keys, counts)
-    return keys, counts
+    _kernels().keys_among(queries, candidates, found, fetched, k, slack, first, end, exclude.items, keys, counts)
+    return keys[:, : int(counts.max(initial=0))], counts
 
 
 @dataclass(frozen=True, slots=True)

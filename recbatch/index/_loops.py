@@ -231,12 +231,18 @@ def keys(dot: Loop, key_of: Loop) -> Loop:
 def keys_among(dot: Loop, key_of: Loop) -> Loop:
     """See `_compiled.keys_among`."""
 
-    def loop(queries, candidates, found, fetched, first, end, excluded, keys, counts):
+    def loop(queries, candidates, found, fetched, k, slack, first, end, excluded, keys, counts):
         for row in range(len(queries)):
-            query, count = queries[row], 0
-            for i in range(found.shape[1]):
-                if not np.isfinite(fetched[row, i]):
+            query, line, count = queries[row], fetched[row], 0
+            descending = True
+            for i in range(1, len(line)):
+                descending &= not (line[i] > line[i - 1])
+            floor = -np.float32(np.inf)
+            for i in range(len(line)):
+                if not np.isfinite(line[i]):
                     continue
+                if line[i] < floor:
+                    break
                 item = np.int64(found[row, i])
                 low, high = first[row], end[row]
                 while low < high:
@@ -249,8 +255,10 @@ def keys_among(dot: Loop, key_of: Loop) -> Loop:
                     continue
                 keys[row, count] = key_of(dot(query, candidates[item]), item)
                 count += 1
+                if count == k and descending:
+                    floor = line[i] - slack[row]
             counts[row] = count
-            for i in range(count, found.shape[1]):
+            for i in range(count, keys.shape[1]):
                 keys[row, i] = np.uint64(0xFFFFFFFFFFFFFFFF)
 
     return loop

@@ -26,7 +26,7 @@ _SAMPLE = 512
 """Users that every setting is measured on."""
 _LEAST_SECONDS = 0.2
 """A sample that is searched faster is searched again."""
-_EFFORTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_EFFORTS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
 _BRUTE_BELOW = 50_000
 """Titles; ScaNN's brute force selects more slowly than the exact engine above."""
 _TREE_FROM = 20_000
