@@ -1,7 +1,8 @@
 """Selection and rescoring as compiled loops: what NumPy cannot fuse. Each has a NumPy twin that gives the same bits.
 
 Compiled in memory on first use (about 3 s, numba), which large nights earn back and small ones never pay: `is_due`
-counts the work done so far. Nothing is cached on disk: numba's cache files are pickles.
+counts the work done so far, and what has been compiled is used. Nothing is cached on disk: numba's cache files are
+pickles.
 """
 
 from __future__ import annotations
@@ -158,4 +159,5 @@ def _kernels() -> _Kernels:
     keep_best = jit(_loops.keep_best(dot, key))
     select = _loops.select(exclude, maxima, bound, scan, drop, keep_best)
     last = jit(_loops.keys(dot, key)), jit(_loops.keys_among(dot, key))
+    _done[0] = max(_done[0], _DUE_AFTER)
     return _Kernels(jit(select), jit(_loops.score(dot)), *last)

@@ -39,6 +39,7 @@ def test_finalists_are_ranked_compiled_as_they_are_by_numpy(monkeypatch):
     queries = np.concatenate([generator.normal(size=(400, 16)), candidates[:4]]).astype(np.float32)
     exclude = random_exclusions(generator, 404, 3000, 2999)
     index = ScannIndex.build(candidates, "ah")
+    monkeypatch.setattr(_compiled, "is_due", lambda operations: False)
     plain = index.search(queries, 100, exclude)
     monkeypatch.setattr(_compiled, "is_due", lambda operations: True)
     compiled = index.search(queries, 100, exclude)
