@@ -65,6 +65,12 @@ def forget_progress(lake: Lake) -> None:
         store.discard(lake, lake.resume)
 
 
+def forget_input(lake: Lake) -> None:
+    """Deletes the kept rows of every input file; the next night keeps those that name no forgotten user."""
+    if lake.cache.is_dir():
+        store.discard(lake, lake.cache)
+
+
 def parent_of(lake: Lake, live: list[str], run_date: date) -> Json | None:
     """Manifest of the live run with the largest date before `run_date`."""
     before = [run_id for run_id in live if store.run_key(run_id)[0] < run_date]

@@ -53,8 +53,10 @@ def realise(lake: Lake, run_id: str, config: Config, until: date, live: list[str
     say.run_id = run_id
     say.stage("read")
     end = day + timedelta(days=horizons[-1])
-    tables = sources.read(config.source, before=end, today=now().date(), progress=say.progress)
-    tables = dataset.without_users(tables, publish.forgotten(lake))
+    forgotten = publish.forgotten(lake)
+    kept = sources.Kept(lake, forgotten)
+    tables = sources.read(config.source, before=end, today=now().date(), progress=say.progress, kept=kept)
+    tables = dataset.without_users(tables, forgotten)
     data = dataset.build(tables, config.dataset, end, merge_by_title=config.source.merge_by_title)
     head = {
         "contract": schemas.CONTRACT_VERSION,

@@ -90,6 +90,7 @@ def finish(lake: Lake, live: list[str], user: str, at: datetime) -> Json:
         if folder.is_dir():
             store.discard(lake, folder)
     _lake.forget_progress(lake)
+    _lake.forget_input(lake)
     publish.done(lake, user)
     return {"runs": runs, "blocked": blocked, "outcomes": len(outcomes) + len(followed), "history": history}
 

@@ -56,17 +56,20 @@ def collect(lake: Lake, settings: config.Gc, at: datetime, *, dry_run: bool = Fa
         dry_run: only say what would go.
 
     Returns:
-        `runs`, `models` and `history`, the names of what went, and `bytes`, what that freed.
+        `runs`, `models`, `history` and `inputs` (kept rows of input files), the names of what went, and `bytes`, what
+        that freed.
     """
     live = _lake.repair(lake)
     doomed = publish.collectable(lake, {run_id: _lake.manifest_of(lake, run_id) for run_id in live}, settings, at)
     models = publish.unused_models(lake, doomed)
     history = publish.expired_history(lake, settings, at)
-    folders = [*map(lake.run, doomed), *models, *history]
+    inputs = publish.unused_input(lake, _lake.manifest_of(lake, live[-1]) if live else None)
+    folders = [*map(lake.run, doomed), *models, *history, *inputs]
     done = {
         "runs": doomed,
         "models": [path.name for path in models],
         "history": [path.name for path in history],
+        "inputs": [path.name for path in inputs],
         "bytes": sum(map(_bytes, folders)),
     }
     if dry_run:
@@ -78,7 +81,7 @@ def collect(lake: Lake, settings: config.Gc, at: datetime, *, dry_run: bool = Fa
     if left != live:
         _lake.commit(lake, left)
     publish.settle(lake, left)
-    for folder in [*models, *history, *(lake.outcomes / path.name for path in history)]:
+    for folder in [*models, *history, *inputs, *(lake.outcomes / path.name for path in history)]:
         if folder.is_dir():
             store.discard(lake, folder)
     for model in models:
@@ -92,7 +95,7 @@ def _bytes(folder: Path) -> int:
 
 
 def _sentence(done: Json, dry_run: bool) -> str:
-    words = [f"{key} {', '.join(done[key])}" for key in ("runs", "models", "history") if done[key]]
+    words = [f"{key} {', '.join(done[key])}" for key in ("runs", "models", "history", "inputs") if done[key]]
     if not words:
         return "nothing to delete"
     return f"{'would delete' if dry_run else 'deleted'} {'; '.join(words)}: {done['bytes'] / 1e6:,.1f} MB"

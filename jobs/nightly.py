@@ -53,8 +53,10 @@ def night(
     run_id = say.run_id = _lake.run_id_for(lake, live, run_date, force=force)
 
     say.stage("read")
-    tables = sources.read(config.source, before=run_date, today=now().date(), progress=say.progress)
-    tables = dataset.without_users(tables, publish.forgotten(lake))
+    forgotten = publish.forgotten(lake)
+    kept = sources.Kept(lake, forgotten)
+    tables = sources.read(config.source, before=run_date, today=now().date(), progress=say.progress, kept=kept)
+    tables = dataset.without_users(tables, forgotten)
     gone = withdrawn.read(lake)
     tables = leave_out(tables, gone, merge_by_title=config.source.merge_by_title)
     data = dataset.build(tables, config.dataset, run_date, merge_by_title=config.source.merge_by_title)

@@ -41,7 +41,7 @@ def verify(lake: Lake, as_json: bool) -> None:
 def damage(lake: Lake) -> tuple[list[Path], list[str]]:
     """The sealed folders of a lake, and what is wrong with them, with the catalog and with `latest.json`."""
     faults = _catalog_faults(lake) + index.decisions.damage(lake)
-    parents = (lake.runs, lake.blocked, lake.history)
+    parents = (lake.runs, lake.blocked, lake.history, lake.cache)
     folders = [path for parent in parents for path in sorted(parent.glob("*")) if path.is_dir()]
     folders += sorted(lake.models.glob("m-*"))
     folders += sorted(path for path in lake.outcomes.glob("*/*") if path.is_dir())

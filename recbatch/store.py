@@ -9,6 +9,7 @@
     LAKE/tuning/<study>.journal  what `tune` tried
     LAKE/retired.json          runs out of the catalog on purpose
     LAKE/forgotten.json        users whose events are dropped
+    LAKE/_cache/<key>/         checked rows of an input partition, sealed; see `sources.kept`
     LAKE/_resume/              what an interrupted night had finished, until a night ends well
     LAKE/_staging/  LAKE/_lock
 
@@ -106,6 +107,11 @@ class Lake:
     def resume(self) -> Path:
         """Checkpoints of an interrupted night, by model id; made when there is one to keep."""
         return self.root / "_resume"
+
+    @property
+    def cache(self) -> Path:
+        """Checked rows of input partitions; made when there are some."""
+        return self.root / "_cache"
 
     def run(self, run_id: str) -> Path:
         """The folder of a published run; refuses text that is no run id."""

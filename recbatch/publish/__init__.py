@@ -1,6 +1,6 @@
 """Staging, promotion and what readers without DuckDB read. Files appear whole; readers see one run or another."""
 
-from recbatch.publish.collecting import archive, collectable, expired_history, superseded, unused_models
+from recbatch.publish.collecting import archive, collectable, expired_history, superseded, unused_input, unused_models
 from recbatch.publish.forgetting import (
     DERIVED,
     copy_without,
@@ -62,6 +62,7 @@ __all__ = [
     "settle",
     "stage",
     "superseded",
+    "unused_input",
     "unused_models",
     "withdrawal_unfinished",
     "write_latest",

@@ -77,6 +77,17 @@ def unused_models(lake: Lake, doomed: list[str]) -> list[Path]:
     return [path for path in models if path.name not in used and path != newest]
 
 
+def unused_input(lake: Lake, latest: Json | None) -> list[Path]:
+    """Kept rows of input files that the newest live run has not read, and damaged ones; by name.
+
+    Args:
+        lake: where they stand.
+        latest: the run's manifest; none: nobody needs any.
+    """
+    wanted = {file["sha256"] for file in (latest or {}).get("inputs", [])}
+    return [entry for entry in sorted(lake.cache.glob("*")) if _head(entry).get("file_sha256") not in wanted]
+
+
 def archive(lake: Lake, run_id: str, now: datetime) -> Path:
     """Keeps manifest, metrics and audits of a run that is about to be deleted; what is there already is left alone."""
     source, target = lake.run(run_id), lake.history / run_id

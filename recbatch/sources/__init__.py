@@ -12,15 +12,18 @@ from recbatch.sources.clean import clean
 from recbatch.sources.duckdb import read_duckdb
 from recbatch.sources.files import read_files, read_table
 from recbatch.sources.importing import ImportReport, import_data
+from recbatch.sources.kept import Kept
 from recbatch.sources.parts import RawTables
 from recbatch.sources.recbole import read_recbole
 from recbatch.sources.sample import read_sample
 from recbatch.sources.tfds import read_movielens
 
-__all__ = ["ImportReport", "import_data", "read", "read_table"]
+__all__ = ["ImportReport", "Kept", "import_data", "read", "read_table"]
 
 
-def read(source: Source, *, before: date, today: date, progress: Progress = no_progress) -> SourceTables:
+def read(
+    source: Source, *, before: date, today: date, progress: Progress = no_progress, kept: Kept | None = None
+) -> SourceTables:
     """Reads a source and checks it.
 
     Args:
@@ -28,6 +31,8 @@ def read(source: Source, *, before: date, today: date, progress: Progress = no_p
         before: the run date; events on or after it are cut and counted.
         today: the real date; events more than a day after it are faults.
         progress: called as files or days are done.
+        kept: where checked rows of `files:` partitions stay from night to night; none: every file is parsed, and
+            nothing is written.
 
     Returns:
         Clean tables with an account of what was rejected, repaired and cut.
@@ -37,20 +42,23 @@ def read(source: Source, *, before: date, today: date, progress: Progress = no_p
         InputMissing: a file or table that it needs is not there.
         DataError: the input breaks its contract beyond `source.max_quarantined_share`, or nothing usable is left.
     """
-    raw = _read_raw(source, before, progress)
+    raw = _read_raw(source, before, progress, kept)
     if source.uri.partition(":")[0] == "sample":
         today = max(today, before)  # the generated calendar is ahead of ours
-    return clean(raw, source, before=before, today=today)
+    tables = clean(raw, source, before=before, today=today, kept=kept)
+    if kept:
+        kept.drop_unused()
+    return tables
 
 
-def _read_raw(source: Source, before: date, progress: Progress) -> RawTables:
+def _read_raw(source: Source, before: date, progress: Progress, kept: Kept | None) -> RawTables:
     kind, colon, rest = source.uri.partition(":")
     if kind == "sample" and bool(rest) == bool(colon):
         return read_sample(uris.world_of(rest), before, progress)
     if kind == "recbole" and rest:
         return read_recbole(Path(rest).expanduser(), progress)
     if kind == "files" and rest:
-        return read_files(Path(rest).expanduser(), progress)
+        return read_files(Path(rest).expanduser(), progress, source.time_unit, kept)
     if kind == "duckdb" and rest:
         return read_duckdb(Path(rest).expanduser(), progress)
     family, _, release = source.uri.partition("/")

@@ -20,12 +20,13 @@ from recbatch.contracts import Bools, Int64s, SourceTables
 from recbatch.errors import DataError
 from recbatch.sources import columns
 from recbatch.sources.events import EventRows, read_events, repeats
+from recbatch.sources.kept import Kept
 from recbatch.sources.ledger import Codes, Ledger, mark
 from recbatch.sources.parts import Part, RawTables
 from recbatch.sources.times import micros_of
 
 
-def clean(raw: RawTables, settings: Source, *, before: date, today: date) -> SourceTables:
+def clean(raw: RawTables, settings: Source, *, before: date, today: date, kept: Kept | None = None) -> SourceTables:
     """Checks what was read and brings it into the contract's columns.
 
     Args:
@@ -33,6 +34,7 @@ def clean(raw: RawTables, settings: Source, *, before: date, today: date) -> Sou
         settings: unit of numeric times, and how many rows may be rejected.
         before: the run date; events on or after it are cut and counted.
         today: the real date; events after the day behind it are impossible.
+        kept: takes the checked rows of partitions; none: nothing is kept.
 
     Returns:
         Clean tables. `counts` holds rows read per table, rows per reason and `after_run_date`.
@@ -44,7 +46,7 @@ def clean(raw: RawTables, settings: Source, *, before: date, today: date) -> Sou
     share = settings.max_quarantined_share
     items = _items(raw.items, ledger, share)
     users = _users(raw.users, ledger, share)
-    events = read_events(raw.interactions, settings.time_unit, today)
+    events = read_events(raw.interactions, settings.time_unit, today, kept)
     item_codes = _positions(events.table["item_id"], items["item_id"])
     mark(events.codes, item_codes < 0, "unknown_item")
     mark(events.codes, repeats(events, item_codes), "duplicate_event")

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from recbatch.contracts import Bools, Int64s
 from recbatch.errors import DataError
 from recbatch.sources import columns
+from recbatch.sources.kept import Kept
 from recbatch.sources.ledger import Codes, mark
-from recbatch.sources.parts import Part
-from recbatch.sources.times import Times, read_times
+from recbatch.sources.parts import AnyPart, KeptPart, Part
+from recbatch.sources.times import Times, latest_possible, read_times
 
 COLUMNS = ("user_id", "item_id", "occurred_at", "rating", "weight")
 _OTHER_NAMES = ("timestamp", "time", "datetime", "date", "day", "dt", "ts", "event_time", "created_at")
@@ -35,18 +36,19 @@ class EventRows:
     codes: Codes
 
 
-def read_events(parts: Sequence[Part], unit: str, today: date) -> EventRows:
+def read_events(parts: Sequence[AnyPart], unit: str, today: date, kept: Kept | None = None) -> EventRows:
     """Brings interactions into the contract's columns and marks the rows that are faulty by themselves.
 
     Args:
         parts: the rows as read.
         unit: of numeric times.
         today: the real date.
+        kept: takes the checked rows of parts that have a key; none: nothing is kept.
 
     Raises:
         DataError: a column is missing or of a wrong type.
     """
-    pieces = [_read_part(part, unit, today) for part in parts]
+    pieces = [_rows_of(part, unit, today, kept) for part in parts]
     if not pieces:
         raise DataError("interactions: no file was read; check the source")
     return EventRows(
@@ -80,6 +82,19 @@ def repeats(events: EventRows, item_codes: Int64s) -> Bools:
     again[rows[suspect]] = True
     again[rows[suspect[first]]] = False
     return again
+
+
+def _rows_of(part: AnyPart, unit: str, today: date, kept: Kept | None) -> EventRows:
+    if isinstance(part, KeptPart):
+        if part.latest is not None and part.latest >= latest_possible(today):  # kept when today was later
+            return _read_part(Part(part.name, part.table), unit, today)
+        times = part.checked["occurred_at"].cast(pa.int64())
+        untimed = columns.as_bools(pc.is_null(times))
+        return EventRows(part.checked, np.asarray(pc.fill_null(times, 0), np.int64), untimed, part.codes.copy())
+    piece = _read_part(part, unit, today)
+    if kept:
+        kept.keep(part, piece.table, piece.codes)
+    return piece
 
 
 def _read_part(part: Part, unit: str, today: date) -> EventRows:

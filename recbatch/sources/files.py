@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,13 +14,14 @@ from recbatch.contracts import InputFile, Progress
 from recbatch.errors import DataError, InputMissing
 from recbatch.sources.csv_text import read_text_table
 from recbatch.sources.events import COLUMNS
-from recbatch.sources.parts import Part, RawTables, describe_file
+from recbatch.sources.kept import Kept
+from recbatch.sources.parts import AnyPart, Part, RawTables, describe_file
 
 _SUFFIXES = (".parquet", ".csv")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
-def read_files(folder: Path, progress: Progress) -> RawTables:
+def read_files(folder: Path, progress: Progress, unit: str = "s", kept: Kept | None = None) -> RawTables:
     """Reads the tables of a folder.
 
     Args:
@@ -27,6 +29,8 @@ def read_files(folder: Path, progress: Progress) -> RawTables:
             several files `NAME-….parquet` (also `_` or `.` behind the name), or a folder `NAME` with such files at
             any depth, where `key=value` folders give columns that the files lack.
         progress: called with the files read.
+        unit: of numeric times; rows are kept for this unit.
+        kept: where the rows of interactions in several files are kept from night to night; none: nowhere.
 
     Returns:
         The tables as parts, pieces in natural order of their paths: dates and numbers ascend.
@@ -44,17 +48,21 @@ def read_files(folder: Path, progress: Progress) -> RawTables:
                 f"{folder}: no {name}: looked for {name}.parquet, {name}.csv, {name}-*.parquet, {name}-*.csv and"
                 f" {name}/**; add one of them"
             )
-    parts: dict[str, tuple[Part, ...]] = {}
+    parts: dict[str, tuple[AnyPart, ...]] = {}
     inputs: list[InputFile] = []
     total = sum(map(len, found.values()))
     for name, paths in found.items():
-        tables = []
+        root, pieces = folder / name, []
+        dated = kept if name == "interactions" and len(paths) > 1 else None  # one file alone changes every night
         for path in paths:
-            tables.append(Part(str(path), _with_partitions(_read(path, name), path, folder / name)))
-            inputs.append(describe_file(path, tables[-1].table.num_rows))
+            piece = dated.part(path, _partitions(path, root), unit, _parser(path, name, root)) if dated else None
+            piece = piece or Part(str(path), _parser(path, name, root)())
+            pieces.append(piece)
+            inputs.append(describe_file(path, piece.num_rows, piece.sha256))
             progress("read", len(inputs), total)
-        parts[name] = tuple(tables)
-    return RawTables(parts["interactions"], parts["items"], parts["users"], tuple(inputs), merge_by_title=False)
+        parts[name] = tuple(pieces)
+    items, users = (tuple(part for part in parts[name] if isinstance(part, Part)) for name in ("items", "users"))
+    return RawTables(parts["interactions"], items, users, tuple(inputs), merge_by_title=False)
 
 
 def read_table(path: Path, key: str) -> tuple[pa.Table, InputFile]:
@@ -75,6 +83,10 @@ def read_table(path: Path, key: str) -> tuple[pa.Table, InputFile]:
         raise InputMissing(f"{path}: no such file; correct {key}")
     table = _read(path, "items")
     return table, describe_file(path, table.num_rows)
+
+
+def _parser(path: Path, name: str, root: Path) -> Callable[[], pa.Table]:
+    return lambda: _with_partitions(_read(path, name), _partitions(path, root))
 
 
 def _find(folder: Path, name: str) -> list[Path]:
@@ -136,12 +148,19 @@ def _nullified(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
 
 
-def _with_partitions(table: pa.Table, path: Path, root: Path) -> pa.Table:
-    """Adds the columns that `key=value` folders between the table's folder and the file stand for."""
-    if root not in path.parents:
-        return table
-    for word in path.parent.relative_to(root).parts:
+def _partitions(path: Path, root: Path) -> dict[str, str]:
+    """The columns that `key=value` folders between the table's folder and the file stand for; of one key the first."""
+    found: dict[str, str] = {}
+    for word in path.parent.relative_to(root).parts if root in path.parents else ():
         key, equals, value = word.partition("=")
-        if equals and key not in table.column_names:
+        if equals:
+            found.setdefault(key, value)
+    return found
+
+
+def _with_partitions(table: pa.Table, partitions: dict[str, str]) -> pa.Table:
+    """Adds the columns that the file lacks."""
+    for key, value in partitions.items():
+        if key not in table.column_names:
             table = table.append_column(key, pa.array([value] * table.num_rows, pa.string()))
     return table

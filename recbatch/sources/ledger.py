@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from recbatch import schemas
 from recbatch.errors import DataError
-from recbatch.sources.parts import Part
+from recbatch.sources.parts import AnyPart
 
 Codes = npt.NDArray[np.int8]
 """Shape (rows,): 0 for a row without fault, else 1 + the position of its reason in `REASONS`."""
@@ -53,7 +53,7 @@ class Ledger:
         self._stored: Counter[str] = Counter()
         self._entries: list[tuple[str, int, str, str]] = []
 
-    def record(self, table: str, parts: Sequence[Part], codes: Codes, max_rejected_share: float) -> None:
+    def record(self, table: str, parts: Sequence[AnyPart], codes: Codes, max_rejected_share: float) -> None:
         """Enters the faults of one table.
 
         Args:
@@ -82,31 +82,31 @@ class Ledger:
         schema = schemas.arrow(schemas.QUARANTINE)
         return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
 
-    def _store(self, parts: Sequence[Part], reason: str, rows: npt.NDArray[np.int64]) -> None:
+    def _store(self, parts: Sequence[AnyPart], reason: str, rows: npt.NDArray[np.int64]) -> None:
         self._stored[reason] += len(rows)
         first_row = 0
         for part in parts:
-            local = rows[(rows >= first_row) & (rows < first_row + part.table.num_rows)] - first_row
+            local = rows[(rows >= first_row) & (rows < first_row + part.num_rows)] - first_row
             if len(local):
                 contents = _readable(part.table.take(pa.array(local))).to_pylist()
                 self._entries += [
                     (part.name, row + 1, reason, _json(content))
                     for row, content in zip(local.tolist(), contents, strict=True)
                 ]
-            first_row += part.table.num_rows
+            first_row += part.num_rows
 
 
-def place(parts: Sequence[Part], row: int) -> tuple[str, int]:
+def place(parts: Sequence[AnyPart], row: int) -> tuple[str, int]:
     """File and row within it (1 is the first row of data) of a row counted over all parts from 0."""
     for part in parts:
-        if row < part.table.num_rows:
+        if row < part.num_rows:
             return part.name, row + 1
-        row -= part.table.num_rows
+        row -= part.num_rows
     raise IndexError(row)
 
 
 def _too_many(
-    table: str, parts: Sequence[Part], rows: int, rejected: dict[str, npt.NDArray[np.int64]], limit: float
+    table: str, parts: Sequence[AnyPart], rows: int, rejected: dict[str, npt.NDArray[np.int64]], limit: float
 ) -> str:
     total = sum(map(len, rejected.values()))
     reason = max(rejected, key=lambda name: len(rejected[name]))

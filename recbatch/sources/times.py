@@ -167,9 +167,14 @@ def _instant(fields: dict[str, Int64s], sign: pa.ChunkedArray) -> tuple[Int64s, 
     return (seconds + fields["second"]) * 1_000_000 + fields["fraction"], broken
 
 
+def latest_possible(today: date) -> int:
+    """Microseconds since 1970 UTC from which on a time is impossible."""
+    return micros_of(today + timedelta(days=2))
+
+
 def _limits(today: date) -> tuple[int, int]:
     """Seconds since 1970 between which a time is possible, the end excluded."""
-    earliest, latest = micros_of(_EARLIEST), micros_of(today + timedelta(days=2))
+    earliest, latest = micros_of(_EARLIEST), latest_possible(today)
     return earliest // 1_000_000, latest // 1_000_000
 
 
