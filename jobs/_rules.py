@@ -62,6 +62,15 @@ class RuleBook:
         """Setting → name, sha256 and rows of its file."""
         return {key: {"name": file.name, "sha256": file.sha256, "rows": file.rows} for key, file in self.files.items()}
 
+    def denied_until(self, user: str, item: int) -> str | None:
+        """The last day, as ISO text, before which the title (a position) is denied; none: for ever."""
+        if self.denial is None:
+            return None
+        names = self.item_ids.filter(pa.array(self.item_of_id == item))
+        mine = pc.and_(pc.equal(self.denial.users, user), pc.is_in(self.denial.items, value_set=names))
+        days = self.denial.until.filter(mine).to_pylist()
+        return None if None in days else max(days).isoformat()
+
     def rules(self, on: date, settings: Settings | None = None) -> Rules:
         """The rules as arrays.
 
@@ -140,6 +149,20 @@ class RuleBook:
         for condition, factor in chosen.boosts.items():
             bias[rules.condition(condition, self.items, f"rules.boosts.{condition!r}")] += np.log(factor)
         return bias.astype(np.float32)
+
+
+def require_same_files(book: RuleBook, run: Json) -> None:
+    """Refuses to speak for a run whose files of rules have changed since.
+
+    Raises:
+        DataError: a file is not what the night read.
+    """
+    for key, facts in (run.get("rule_files") or {}).items():
+        if key in book.files and book.files[key].sha256 != facts["sha256"]:
+            raise DataError(
+                f"{facts['name']}: not the file of rules.{key} that run {run['run_id']} was made with; put that back,"
+                " or try again after the next night"
+            )
 
 
 def pairs_table(exclude: Exclusions, data: Dataset) -> pa.Table:

@@ -12,13 +12,14 @@ from pydantic import ValidationError
 from recbatch import dataset, publish, score, sources, split, store, train, withdrawn
 from recbatch.config import Config
 from recbatch.contracts import Bools, Dataset, Exclusions, Json, SourceTables
-from recbatch.errors import ConfigError, DataError, InputMissing
+from recbatch.errors import ConfigError, DataError, InputMissing, UsageError
 from recbatch.model import HistoryTowers
-from recbatch.score import Catalogue
+from recbatch.score import Catalogue, Ranker
 from recbatch.serving import Histories, Ladder, Members, ServingTables
 from recbatch.store import Lake
 
 from ._items import leave_out
+from ._rules import require_same_files, rule_book
 from ._say import Say, now
 
 
@@ -38,14 +39,23 @@ def tables_of(lake: Lake, run: Json, config: Config, say: Say) -> ServingTables:
     if not run.get("model_id"):
         raise InputMissing(f"run {run['run_id']} has lists by popularity only; export a run with a model, see --run")
     say.stage("read")
-    tables, data = _input(lake, run, config, say)
+    tables, data = input_of(lake, run, config, say)
+    book = rule_book(config, data, tables)
+    require_same_files(book, run)
+    rules = book.rules(data.run_date)
+    if rules.caps is not None or rules.pins is not None:
+        raise UsageError(
+            f"run {run['run_id']} has rules.at_most or rules.pins, which a SavedModel cannot obey; serve its published"
+            " lists, e.g. by `recbatch export-lookup`"
+        )
     say.stage("model")
     head = store.read_checked_json(lake.models / run["model_id"] / store.MANIFEST)
     towers = train.load(lake, run["model_id"], train.SERVED).with_items(data)
-    popular = score.by_popularity(data, data.events, data.run_date, config.popular)
+    everything = score.by_popularity(data, data.events, data.run_date, config.popular)
+    popular = score.only(everything, rules.eligible)
     before = split.microseconds(date.fromisoformat(head["trained_before"]))
     learned = data.events.where(data.events.occurred_at < before)
-    catalogue = Catalogue.of(towers, data, popular.shares, learned)
+    catalogue = Catalogue.of(towers, data, everything.shares, learned, rules=rules)
     gone = _withdrawn(lake, data)
     offered = ~gone[catalogue.positions]
     return ServingTables(
@@ -54,13 +64,17 @@ def tables_of(lake: Lake, run: Json, config: Config, say: Say) -> ServingTables:
         candidates=catalogue.embeddings[offered],
         positions=catalogue.positions[offered],
         ladder=Ladder.of(popular, catalogue.row_of_item >= 0, gone),
-        members=_members(data, towers, catalogue, popular.segment_of_user, keep_seen=run["keep_seen"]),
+        members=_members(data, towers, catalogue, Ranker(popular, keep_seen=run["keep_seen"], rules=rules)),
         histories=_histories(tables, data, towers, catalogue, merge=config.source.merge_by_title, run=run),
     )
 
 
-def _input(lake: Lake, run: Json, config: Config, say: Say) -> tuple[SourceTables, Dataset]:
-    """What the night read: without the users forgotten and the titles withdrawn by then."""
+def input_of(lake: Lake, run: Json, config: Config, say: Say) -> tuple[SourceTables, Dataset]:
+    """What the night read: without the users forgotten and the titles withdrawn by then.
+
+    Raises:
+        DataError: the source has other events, items or users than on the night.
+    """
     day, merge = date.fromisoformat(run["run_date"]), config.source.merge_by_title
     tables = sources.read(config.source, before=day, today=now().date(), progress=say.progress)
     tables = dataset.without_users(tables, publish.forgotten(lake))
@@ -72,7 +86,7 @@ def _input(lake: Lake, run: Json, config: Config, say: Say) -> tuple[SourceTable
     if data.fingerprint != run["fingerprint"]:
         raise DataError(
             f"{config.source.uri}: not the input that run {run['run_id']} was made from (events, items or users before"
-            f" {day} changed, or a user was forgotten since); name a copy with --source, or export after the next night"
+            f" {day} changed, or a user was forgotten since); name a copy with --source, or use a later run"
         )
     return tables, data
 
@@ -83,18 +97,16 @@ def _withdrawn(lake: Lake, data: Dataset) -> Bools:
     return np.asarray(pc.is_in(data.item_ids, value_set=ids).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
-def _members(
-    data: Dataset, towers: HistoryTowers, catalogue: Catalogue, segments: np.ndarray, *, keep_seen: bool
-) -> Members:
+def _members(data: Dataset, towers: HistoryTowers, catalogue: Catalogue, ranker: Ranker) -> Members:
     known = catalogue.histories(data.events)
     profiles = towers.profiles(data)
-    seen = score.exclusions(data.events.where(np.full(len(data.events.items), not keep_seen)))
+    seen = ranker.barred(data.events, np.arange(data.num_users, dtype=np.int32))
     everybody_else = len(seen.items)
     return Members(
         ids=data.user_ids,
         queries=np.concatenate([towers.embed(known, profiles), towers.query_bias[None]]),
         by_model=np.append(score.known_to_model(known, profiles), False),
-        segments=np.append(segments, 0).astype(np.int32),
+        segments=np.append(ranker.popular.segment_of_user, 0).astype(np.int32),
         seen=Exclusions(np.append(seen.offsets, everybody_else), seen.items),
     )
 

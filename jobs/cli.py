@@ -22,6 +22,7 @@ _COMMANDS = {
     "data": "data",
     "show": "show",
     "similar": "similar",
+    "why-not": "why_not",
     "sql": "sql",
     "runs": "runs",
     "status": "status",

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from recbatch.jobs.cli import cli
 
-from recbatch import store, train, views
+from recbatch import rules, store, train, views
 from recbatch.config import Source
-from recbatch.errors import RecbatchError
+from recbatch.errors import ConfigError, RecbatchError
 from recbatch.store import Lake
 from tests.unit import _lake_fixture as fixture
 
@@ -236,3 +236,61 @@ def test_hostile_titles_are_text(tmp_path):
         told = views.query(con, "select title from items order by length(item_id), item_id")
     assert told.column(0).equals(pa.chunked_array([pa.array(titles[: len(fixture.TITLES)])]))
     assert store.faults(lake.run(fixture.FIRST)) == []
+
+
+ITEMS = pa.table({"item_id": ["1", "2"], "title": ["a", "b"], "genres": [["x"], []]})
+PREDICATES = [
+    *(
+        "",
+        "--",
+        "true) from items; drop table items; --",
+        "true) from items --",
+        "true), (false",
+        "true; select 1",
+        "*",
+    ),
+    *("true) from items union select (true", "true from items where (1=1", "1", "'true'", "null", "title", "?", "$1"),
+    *(
+        "exists (select 1)",
+        "item_id in (select item_id from items)",
+        "(select true)",
+        "count(*) > 1",
+        "columns('x') = 1",
+    ),
+    *("row_number() over () = 1", "sum(1) over () > 0", "unnest([true])", "items.* is null", "(from items) is null"),
+    *(
+        "read_text('{out}') = ''",
+        "exists (from read_text('{out}'))",
+        "'{out}' in (select content from read_text('{out}'))",
+    ),
+    *(
+        "random() < 2",
+        "now() > '2020-01-01'::timestamp",
+        "current_date > '2020-01-01'::date",
+        "age(null::timestamp) is null",
+    ),
+    *("getvariable('x') is null", "current_setting('threads') = '1'", "nextval('s') = 1", "uuid() is not null"),
+    *(
+        "getenv('HOME') = ''",
+        "query('select 1')",
+        "error('x')",
+        "sleep_ms(9) is null",
+        "version() = ''",
+        "write_log('x')",
+    ),
+    *("set_config('a', 'b')", "load_extension('x')", "glob('/*') = ''", "item_id::int / 0 > title::int", "x\0y"),
+    *("length(repeat('x', 9000000000)) > 0", "len(range(4000000000)) > 1", "recbatch.items.title = 'a'"),
+]
+
+
+@pytest.mark.parametrize("predicate", [*PREDICATES, *WORDS])
+def test_a_condition_on_items_computes_and_does_nothing_else(tmp_path, predicate):
+    out = tmp_path / "outside.txt"
+    out.write_text(OUTSIDE)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ConfigError) as error:
+        rules.condition(predicate.replace("{out}", str(out)), ITEMS, "rules.eligible")
+    assert str(error.value).startswith("rules.eligible: ")
+    assert "\n" not in str(error.value)
+    assert OUTSIDE not in str(error.value)
+    assert sorted(tmp_path.iterdir()) == before
