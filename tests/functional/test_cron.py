@@ -77,7 +77,7 @@ def test_a_real_cron_daemon_runs_nights_and_overlapping_starts(cli, tmp_path):
     said = [tmp_path / "said-1", tmp_path / "said-2"]
     codes = tmp_path / "codes"
     words = " ".join(["--source", WORLD, "--run-date", "2020-02-01", "--force", *FAST])
-    lines = [f"{key}={value}" for key, value in environment(cli, tmp_path, HOME="/nonexistent").items()]
+    lines = [f"{key}={value}" for key, value in environment(cli, tmp_path, HOME="/dev/null/home").items()]
     lines += [f'* * * * * root "{SCRIPT}" {words} >>{path} 2>&1; echo $? >>{codes}' for path in said]
     job = Path("/etc/cron.d/recbatch-test")  # names with a dot are passed over
     ours = subprocess.run(["pgrep", "-x", "cron"], check=False, capture_output=True).returncode != 0

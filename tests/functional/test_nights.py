@@ -1,6 +1,5 @@
 """Whole nights through the command: laws 1 to 4, seen from outside with tools of the reader's own."""
 
-import hashlib
 import json
 import shutil
 import signal
@@ -17,17 +16,8 @@ import pytest
 
 from recbatch import store
 
+from ._laws import law_1, state
 from .conftest import FAST, WORLD, Cli
-
-
-def state(lake):
-    """Everything a reader can see, as bytes."""
-    files = [
-        lake / "catalog.duckdb",
-        lake / "latest.json",
-        *sorted(p for p in (lake / "runs").rglob("*") if p.is_file()),
-    ]
-    return {str(path.relative_to(lake)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def published_rows(lake):
@@ -38,24 +28,9 @@ def published_rows(lake):
 
 
 def test_law_1_in_the_readers_own_sql(published):
+    law_1(published.lake)
     with duckdb.connect(str(published.lake / "catalog.duckdb"), read_only=True) as con:
-        users = con.execute("select count(*) from users").fetchone()[0]
-        assert users > 200
-        wrong_counts = """
-            select u.user_id from users u left join (select user_id, count(*) n from recommendations group by all) r using (user_id)
-            where coalesce(n, 0) <> least(100, (select count(*) from items)) and u.shortfall_reason is null
-               or coalesce(n, 0) <> u.recommended or (coalesce(n, 0) < 100) <> (u.shortfall_reason is not null)"""
-        assert con.execute(wrong_counts).fetchall() == []
-        gaps = "select user_id from recommendations group by user_id having min(rank) <> 1 or max(rank) <> count(*) or count(distinct item_id) <> count(*)"
-        assert con.execute(gaps).fetchall() == []
-        unresolved = "select * from recommendations r anti join items i on i.item_id = r.item_id and i.title = r.title"
-        assert con.execute(unresolved).fetchall() == []
-        disorder = """
-            select * from (select *, lag(score) over w as above, lag(item_id) over w as item_above
-                from recommendations window w as (partition by user_id, source order by rank))
-            where not isfinite(score) or score > above
-               or score = above and (length(item_above), item_above) > (length(item_id), item_id)"""
-        assert con.execute(disorder).fetchall() == []
+        assert con.execute("select count(*) from users").fetchone()[0] > 200
         assert con.execute("select distinct status from users order by 1").fetchall() == [
             ("cold",),
             ("hot",),
@@ -168,10 +143,10 @@ def test_a_night_that_reloads_its_model_and_searches_exactly_imports_neither_ten
 TRAINED = ("--train", "always", "--set", "judge.users_needed=20")
 
 
-def put_a_useless_model_on_the_shelf(cli, tmp_path, run_date):
+def put_a_useless_model_on_the_shelf(cli, tmp_path, run_date, *arguments, source=WORLD):
     """Leaves on the shelf, for this night, a sealed model that ranks the wrong way round: training gone wrong."""
     aside = Cli(cli.directory, tmp_path / "aside")
-    model_id = aside.night(run_date, *TRAINED)["model_id"]
+    model_id = aside.night(run_date, *(arguments or TRAINED), source=source)["model_id"]
     folder = aside.lake / "models" / model_id
     for which in ("judged", "served"):
         for path in sorted((folder / which).glob("candidates_*.npy")):

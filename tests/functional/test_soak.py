@@ -1,0 +1,41 @@
+"""Nights in a row: faults among them, and every law after each."""
+
+import pytest
+
+from ._soak import Soak, World, bad_input, bad_model, full_disk, kill
+
+
+@pytest.fixture
+def soak(cli, tmp_path):
+    (tmp_path / "in").mkdir()
+    return lambda nights: Soak(cli, World(tmp_path / "in", nights), tmp_path / "aside")
+
+
+def test_six_nights_with_a_fault_of_each_kind(soak):
+    week = soak(6)
+    week.run({1: bad_input, 2: kill, 3: full_disk, 4: bad_model})
+    assert len(week.curve) == 5
+    known = {(line["users"], line["titles"]) for line in week.lines}
+    assert len(known) > 1, "users and titles come and go"
+
+
+@pytest.mark.long
+@pytest.mark.soak
+def test_sixty_nights_stay_as_they_began(soak):
+    months = soak(60)
+    months.run({14: bad_input, 25: kill, 36: full_disk, 47: bad_model})
+    figures = months.flat()
+    assert len(months.curve) == 59
+    print()
+    for line in months.lines:
+        realised = months.curve.get(line["night"])
+        print(
+            f"{line['night']} {line['users']:>4} users {line['titles']:>4} titles {line['seconds']:6.2f} s"
+            f" {line['peak'] / 2**20:6.0f} MiB {line['lake'] / 1e6:6.1f} MB"
+            f" ndcg@10 {realised if realised is None else format(realised, '.4f')} {line['fault'] or ''}"
+        )
+    seconds, peak, lake = figures["seconds"], figures["peak"], figures["lake"]
+    print(
+        f"first and last ten: {seconds[0]:.2f} and {seconds[1]:.2f} s a night, {peak[0] / 2**20:.0f} and"
+        f" {peak[1] / 2**20:.0f} MiB at peak, {lake[0] / 1e6:.1f} and {lake[1] / 1e6:.1f} MB of lake"
+    )
