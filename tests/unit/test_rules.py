@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs._rules import RuleBook
+from jobs._why import _Night
 from recbatch import config, rules, schemas, score
 from recbatch.contracts import NO_ITEM, Exclusions
 from recbatch.errors import ConfigError, DataError
@@ -258,3 +260,28 @@ def test_caps_count_a_title_for_each_of_its_values_once():
     for column in ("nothing", "struct"):
         with pytest.raises(ConfigError, match=rf"rules\.at_most: .*{column!r}"):
             Caps.of({column: 1}, table.append_column("struct", pa.array([{"x": 1}] * 3)))
+
+
+def night_of(obeyed, k):
+    data, towers = WORLDS[0]
+    ranker = ranker_of(data, towers, obeyed)
+    book = RuleBook(config.Rules(), data, data.item_ids, np.arange(data.num_items, dtype=np.int32), data.items)
+    return _Night({"k": k, "engine": "tree"}, data, book, obeyed, ranker)
+
+
+def test_why_not_knows_whom_the_model_knows_and_agrees_with_the_list():
+    night = night_of(Rules(), 8)
+    data, ranker = night.data, night.ranker
+    lists = ranker.rank(data.events, np.arange(data.num_users, dtype=np.int32), 8)
+    reasons = {}
+    for user, item in np.ndindex(data.num_users, data.num_items):
+        answer = night.answer(data.user_ids[user].as_py(), data.item_ids[item].as_py(), "title")
+        reasons.setdefault(answer.reason, []).append(answer)
+        mine = data.events.items[data.events.offsets[user] : data.events.offsets[user + 1]]
+        assert (answer.reason == "seen") == (item in mine)
+        # What exact search lists although the published index did not is a miss of that index.
+        assert (answer.reason == "missed_by_search") == (item in lists.positions[user])
+    assert set(reasons) == {"seen", "missed_by_search", "ranked_below", "not_in_vocabulary"}
+    unknown = {answer.item_id for answer in reasons["not_in_vocabulary"]}
+    assert unknown <= {data.item_ids[n].as_py() for n in np.flatnonzero(ranker.catalogue.row_of_item < 0)}
+    assert all(answer.facts["rank"] > 8 for answer in reasons["ranked_below"])
