@@ -47,6 +47,19 @@ HEAD: dict[str, Any] = {
 }
 
 
+def price(rule: str, setting: str, effect: float | None) -> dict[str, Any]:
+    figures = {
+        "rows_removed": 1234,
+        "users_shortened": 5,
+        "users": 2000,
+        "metric": "ndcg",
+        "k": 10,
+        "judged_users": 203,
+    }
+    low, high = (None, None) if effect is None else (effect - 0.01, effect + 0.01)
+    return {"rule": rule, "setting": setting, "effect": effect, "ci_low": low, "ci_high": high} | figures
+
+
 def metric(name: str, k: int, segment: str, source: str, value: float, width: float = 0.01) -> tuple[Any, ...]:
     return (name, k, segment, source, "time:14d", value, value - width, value + width, 214)
 
@@ -223,12 +236,22 @@ def test_titles_and_settings_cannot_inject_markup(page: _Reader) -> None:
         "decisions": [EVIL],
         "counts": {EVIL: 1},
         "machine": {"x": EVIL},
+        "rules": [price(EVIL, EVIL, 0.0)],
     }
     everywhere |= {"status": "blocked", "blocked_because": [EVIL], "seconds": {EVIL: 1.0, "$x_{": 2.0}, "run_id": EVIL}
     for reader in (page, read(connection(), everywhere)):
         assert "script" not in reader.tags
         assert "link" not in reader.tags
         assert set(reader.tags) <= set(page.tags) | {"section", "strong", "ul", "li"}
+
+
+def test_rules_have_their_price_in_a_table_and_without_rules_there_is_none(page: _Reader) -> None:
+    rules = [price("eligible", '"year > 1990"', -0.0123), price("pins", '"pins.csv"', None)]
+    text = read(connection(), HEAD | {"rules": rules}).text
+    assert "Price of each rule" in text
+    assert 'eligible "year > 1990" 1,234 5 \u22120.0123 \u22120.022…\u22120.002' in text
+    assert 'pins "pins.csv" 1,234 5 \u2013' in text
+    assert "Price of each rule" not in page.text
 
 
 def test_nothing_is_loaded_from_elsewhere(page: _Reader) -> None:
