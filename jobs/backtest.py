@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from recbatch.evaluate import HeldOut
 from recbatch.metrics import Float64s
 from recbatch.model import HistoryTowers
 
-from . import _figures
+from . import _figures, _side_by_side
 from ._force import returning_weight
 from ._options import RunDate, config_options, json_option
 from ._peers import Peer, Settings, Workshop, available, choose, rank
@@ -78,6 +79,7 @@ def replay(
     horizon_days: int = 1,
     retrain_every: int = 7,
     peers: Sequence[str] = PEERS,
+    jobs: int = 1,
     progress: Progress = no_progress,
 ) -> Replay:
     """Runs the last nights again; night D uses nothing dated on or after D.
@@ -89,13 +91,15 @@ def replay(
         horizon_days: events in [D, D + horizon) judge night D.
         retrain_every: days from one training to the next; histories and popularity are of the night itself.
         peers: keys of `_peers.GRIDS`; their settings are chosen on the nights before the first one.
-        progress: called after every night.
+        jobs: chains of nights that run side by side; see `_side_by_side.chains`.
+        progress: called after every night, with more jobs after every chain.
 
     Returns:
         The nights after which something happened.
 
     Raises:
         DataError: no event has a time, or nothing had happened before the first night.
+        ConfigError: so many nights do not fit into the memory budget.
     """
     days = _days(data.run_date, nights, horizon_days)
     if not data.has_times or not len(as_of(data, days[0]).events.items):
@@ -104,15 +108,39 @@ def replay(
             " or judge without dates by `recbatch benchmark quality --protocol R`"
         )
     chosen = {name: _choose(name, data, days[0], horizon_days, config.seed) for name in peers}
+    parts = _side_by_side.chains(nights, retrain_every, config)
+    if jobs > 1 and len(parts) > 1:
+        _side_by_side.require(data, config, min(jobs, len(parts)))
+        work = functools.partial(_chain, data, config, days, horizon_days, retrain_every, chosen)
+        pieces = _side_by_side.run(work, parts, jobs, progress)
+    else:
+        pieces = [_chain(data, config, days, horizon_days, retrain_every, chosen, range(nights), progress)]
+    seconds = {name: sum(piece.seconds[name] for piece in pieces) for name in pieces[0].seconds}
+    found = tuple(night for piece in pieces for night in piece.nights)
+    return Replay(found, chosen, seconds, sum(piece.trainings for piece in pieces))
+
+
+def _chain(
+    data: Dataset,
+    config: Config,
+    days: Sequence[date],
+    horizon_days: int,
+    retrain_every: int,
+    chosen: dict[str, Settings],
+    numbers: range,
+    progress: Progress = no_progress,
+) -> Replay:
+    """Nights one after the other, the first of them a cold training."""
     contenders, found = _Contenders(config, chosen), []
-    for number, day in enumerate(days):
+    for number in numbers:
+        day = days[number]
         tonight = as_of(data, day)
         contenders.get_ready(tonight, training=number % retrain_every == 0)
         pairs = what_came(data, tonight, horizon_days)
         if len(pairs.users):
             lists = contenders.rank(tonight, pairs.users)
             found.append(Night(day, contenders.trained.run_date, pairs, lists))
-        progress("nights", number + 1, nights)
+        progress("nights", number + 1, len(days))
     return Replay(tuple(found), chosen, contenders.seconds, contenders.trainings)
 
 
@@ -219,6 +247,7 @@ def compare(
     retrain_every: int = 7,
     peers: Sequence[str] = PEERS,
     seeds: int = 1,
+    jobs: int = 1,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Replays the last nights with one or more seeds and pools users and nights, warm and cold users apart.
@@ -239,6 +268,7 @@ def compare(
                 horizon_days=horizon_days,
                 retrain_every=retrain_every,
                 peers=peers,
+                jobs=jobs,
                 progress=progress,
             )
         )
@@ -291,6 +321,9 @@ def _counted(done: Replay, data: Dataset, config: Config) -> Counted:
 @click.option("--until", type=RunDate(), help="Use events before this date. Default: the day after the last event.")
 @click.option("--horizon-days", type=click.IntRange(1), default=1, show_default=True, help="Days that judge a night.")
 @click.option("--retrain-every", type=click.IntRange(1), default=7, show_default=True, help="Nights per training.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Chains of nights that run side by side."
+)
 @_figures.peers_option(PEERS)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for quality.parquet and quality.png.")
 def backtest(
@@ -302,6 +335,7 @@ def backtest(
     until: date | None,
     horizon_days: int,
     retrain_every: int,
+    jobs: int,
     peers: list[str],
     out: Path | None,
 ) -> None:
@@ -309,8 +343,13 @@ def backtest(
 
     Night D sees events before D only; the whole published ladder is judged on D's events, users without a history too.
 
+    Each training starts from the weights of the one before, so its nights follow it; a chain ends where training begins
+    anew, after train.max_warm_starts, or every time with train.warm_start=false. --jobs runs chains side by side, each
+    in a process of its own, as far as --memory-budget allows.
+
     \b
     recbatch backtest --nights 14 --source files:data
+    recbatch backtest --nights 28 --jobs 2 --set train.warm_start=false --source files:data
     recbatch backtest --nights 60 --source movielens/100k --peers recent,popularity,ease --json
     """
     config = settings({"source.uri": source, "source.data_dir": data_dir})
@@ -326,6 +365,7 @@ def backtest(
             horizon_days=horizon_days,
             retrain_every=retrain_every,
             peers=peers,
+            jobs=jobs,
             progress=say.progress,
         )
     _figures.tell(replace(found, notes=(*found.notes, *notes)), config, as_json=as_json, out=out)

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs import backtest
+from jobs import _side_by_side, backtest
 from recbatch import config, dataset, sources
+from recbatch.errors import ConfigError
 
 from .conftest import WORLD
 
@@ -115,3 +116,34 @@ def test_events_without_times_cannot_be_replayed(cli):
 
 def test_help_has_examples(cli):
     assert "  recbatch backtest --nights 14" in cli("backtest", "--help").stdout
+
+
+COLD = SETTINGS.model_copy(update={"train": SETTINGS.train.model_copy(update={"warm_start": False})})
+
+
+def test_chains_side_by_side_are_the_same_nights(tables):
+    data = dataset.build(tables, COLD.dataset, UNTIL)
+    alone, beside = (
+        backtest.replay(data, COLD, nights=NIGHTS, retrain_every=2, peers=("recent",), jobs=jobs) for jobs in (1, 2)
+    )
+    assert (alone.trainings, alone.settings) == (beside.trainings, beside.settings) == (2, alone.settings)
+    assert [night.day for night in alone.nights] == [night.day for night in beside.nights]
+    for one, other in zip(alone.nights, beside.nights, strict=True):
+        assert one.trained_before == other.trained_before
+        for name, ranked in one.lists.items():
+            assert np.array_equal(ranked.positions, other.lists[name].positions)
+            assert np.array_equal(ranked.scores, other.lists[name].scores)
+
+
+def test_a_chain_ends_where_training_begins_anew():
+    warm = SETTINGS.model_copy(update={"train": SETTINGS.train.model_copy(update={"max_warm_starts": 1})})
+    assert _side_by_side.chains(30, 7, warm) == [range(14), range(14, 28), range(28, 30)]
+    assert _side_by_side.chains(5, 2, COLD) == [range(2), range(2, 4), range(4, 5)]
+    assert _side_by_side.chains(30, 7, SETTINGS) == [range(30)]
+
+
+def test_jobs_beyond_the_memory_budget_are_refused_with_the_figures(tables):
+    small = COLD.model_copy(update={"score": COLD.score.model_copy(update={"memory_budget": "2GiB"})})
+    data = dataset.build(tables, small.dataset, UNTIL)
+    with pytest.raises(ConfigError, match=r"--jobs 2 needs about \d+ MiB, \d+ MiB each.*2048 MiB.*--jobs 1"):
+        backtest.replay(data, small, nights=NIGHTS, retrain_every=2, peers=("recent",), jobs=2)
