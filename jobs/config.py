@@ -41,4 +41,13 @@ def check(settings: Callable[[], Config]) -> None:
     \b
     recbatch config check --config recbatch.toml
     """
-    click.echo(f"sound, digest {settings().digest()[:12]}")
+    chosen = settings()
+    conditions = {f"rules.boosts.{sql!r}": sql for sql in chosen.rules.boosts}
+    if chosen.rules.eligible is not None:
+        conditions["rules.eligible"] = chosen.rules.eligible
+    if conditions:
+        from recbatch import rules  # DuckDB's half second, which settings without conditions need not pay
+
+        for key, sql in conditions.items():
+            rules.require_parsed(sql, key)
+    click.echo(f"sound, digest {chosen.digest()[:12]}")

@@ -6,7 +6,7 @@ Everything here is arrays by position; `jobs` reads the files and settings that 
 from recbatch.rules.caps import Caps
 from recbatch.rules.files import Denial, Pin, denied, parse_denials, parse_pins, pinned
 from recbatch.rules.obeyed import NONE, Pins, Rules
-from recbatch.rules.predicates import condition
+from recbatch.rules.predicates import condition, require_parsed
 
 __all__ = [
     "NONE",
@@ -20,4 +20,5 @@ __all__ = [
     "parse_denials",
     "parse_pins",
     "pinned",
+    "require_parsed",
 ]

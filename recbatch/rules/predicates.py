@@ -68,6 +68,16 @@ def condition(sql: str, items: pa.Table, key: str) -> Bools:
     return np.asarray(np.ma.filled(met, False), dtype=np.bool_)
 
 
+def require_parsed(sql: str, key: str) -> None:
+    """Checks what can be checked of a condition without items: that it is one expression and does nothing else.
+
+    Raises:
+        ConfigError: it is not; as for `condition`.
+    """
+    with _locked(pa.table({"item_id": pa.array([], pa.string())})) as con:
+        _require_condition(con, sql, None, key)
+
+
 def _select(sql: str) -> str:
     # On lines of its own, so that a comment in it swallows nothing. Rows come back in the order of insertion.
     return f"select (\n{sql}\n) as met from items"
@@ -93,18 +103,19 @@ def _saying(sql: str, key: str) -> Iterator[None]:
     except duckdb.Error as error:
         said = " ".join(str(error).split("\n\nLINE ")[0].split())
         raise ConfigError(f"{key}: {_short(sql)}: {said}; correct the expression, {_EXAMPLE}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{key}: {_short(sql)} is nested too deeply; write it shorter") from error
 
 
 def _short(sql: str) -> str:
     return repr(" ".join(sql.split())[:80])
 
 
-def _require_condition(con: duckdb.DuckDBPyConnection, sql: str, columns: list[str], key: str) -> None:
+def _require_condition(con: duckdb.DuckDBPyConnection, sql: str, columns: list[str] | None, key: str) -> None:
     if "\0" in sql:
         raise ConfigError(f"{key}: {_short(sql)} holds a NUL character; remove it")
     with _saying(sql, key):
-        tree, whole = (_tree(con, text) for text in (sql, "true"))
-    node, frame = (_without_places(each) for each in (tree, whole))
+        node, frame = (_without_places(_tree(con, text)) for text in (sql, "true"))
     if node.get("error"):
         raise ConfigError(f"{key}: {_short(sql)}: {node.get('error_message')}; correct the expression, {_EXAMPLE}")
     wanted = _expressions(node)
@@ -112,7 +123,8 @@ def _require_condition(con: duckdb.DuckDBPyConnection, sql: str, columns: list[s
         raise ConfigError(
             f"{key}: {_short(sql)} is more than one expression; write what stands behind WHERE, {_EXAMPLE}"
         )
-    _require_pure(con, wanted[0], {name.lower() for name in columns}, sql, key)
+    with _saying(sql, key):
+        _require_pure(con, wanted[0], None if columns is None else {name.lower() for name in columns}, sql, key)
 
 
 def _tree(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
@@ -138,7 +150,7 @@ def _emptied(tree: Any) -> Any:
     return statement | {"node": statement["node"] | {"select_list": []}}
 
 
-def _require_pure(con: duckdb.DuckDBPyConnection, node: Any, known: set[str], sql: str, key: str) -> None:
+def _require_pure(con: duckdb.DuckDBPyConnection, node: Any, known: set[str] | None, sql: str, key: str) -> None:
     """Refuses whatever is no pure function of one row of items."""
     if isinstance(node, list):
         for each in node:
@@ -150,11 +162,11 @@ def _require_pure(con: duckdb.DuckDBPyConnection, node: Any, known: set[str], sq
         raise ConfigError(
             f"{key}: {_short(sql)} has {_WORDS.get(kind, kind.lower())}; only the columns of items may be asked"
         )
-    if kind == "COLUMN_REF":
+    if kind == "COLUMN_REF" and known is not None:
         _require_column(node["column_names"], known, sql, key)
     if kind == "FUNCTION":
         _require_scalar(con, node["function_name"].lower(), sql, key)
-    if kind == "LAMBDA":
+    if kind == "LAMBDA" and known is not None:
         known = known | {name.lower() for name in _names(node["lhs"])}
     for value in node.values():
         _require_pure(con, value, known, sql, key)

@@ -174,6 +174,12 @@ def test_a_saved_model_that_cannot_obey_is_refused(ruled, tmp_path):
     assert "which a SavedModel cannot obey; serve its published lists" in said
 
 
+def test_conditions_are_parsed_without_a_night(cli):
+    said = cli("config", "check", "--set", "rules.eligible=exists (select 1)", code=78).stderr
+    assert said.startswith("recbatch: rules.eligible: 'exists (select 1)' has a subquery; only the columns of items")
+    assert "sound" in cli("config", "check", "--set", "rules.eligible=anything > 3").stdout
+
+
 @pytest.mark.parametrize(
     ("setting", "content", "code", "said"),
     [

@@ -279,6 +279,7 @@ PREDICATES = [
         "write_log('x')",
     ),
     *("set_config('a', 'b')", "load_extension('x')", "glob('/*') = ''", "item_id::int / 0 > title::int", "x\0y"),
+    *("not " * 900 + "true", "(" * 5_000 + "true" + ")" * 5_000, " or ".join(["true"] * 50_000) + " or"),
     *("length(repeat('x', 9000000000)) > 0", "len(range(4000000000)) > 1", "recbatch.items.title = 'a'"),
 ]
 
