@@ -44,7 +44,7 @@ def require(data: Dataset, config: Config, jobs: int) -> None:
     one, budget = _memory.require(data, config), memory_bytes(config.score.memory_budget)
     if jobs * one > budget:
         raise ConfigError(
-            f"--jobs {jobs} needs about {jobs * one // _MIB} MiB, {one // _MIB} MiB each, --memory-budget allows"
+            f"--jobs {jobs} needs about {jobs * one // _MIB} MiB, {one // _MIB} MiB each, score.memory_budget allows"
             f" {budget // _MIB} MiB: raise it to {-(-jobs * one // 2**30)}GiB or ask for --jobs {budget // one}"
         )
 
@@ -59,9 +59,8 @@ def run(work: Callable[[range], Result], parts: Sequence[range], jobs: int, prog
         progress: called with the nights done.
     """
     total, done = sum(map(len, parts)), 0
-    with ProcessPoolExecutor(
-        min(jobs, len(parts)), multiprocessing.get_context("spawn"), max_tasks_per_child=1
-    ) as pool:
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    with ProcessPoolExecutor(min(jobs, len(parts)), spawn, max_tasks_per_child=1) as pool:
         running = {pool.submit(work, part): part for part in parts}
         for future in as_completed(running):
             future.result()  # the first error ends the command

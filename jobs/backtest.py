@@ -345,7 +345,7 @@ def backtest(
 
     Each training starts from the weights of the one before, so its nights follow it; a chain ends where training begins
     anew, after train.max_warm_starts, or every time with train.warm_start=false. --jobs runs chains side by side, each
-    in a process of its own, as far as --memory-budget allows.
+    in a process of its own, as far as score.memory_budget allows.
 
     \b
     recbatch backtest --nights 14 --source files:data

@@ -121,6 +121,7 @@ def test_help_has_examples(cli):
 COLD = SETTINGS.model_copy(update={"train": SETTINGS.train.model_copy(update={"warm_start": False})})
 
 
+@pytest.mark.long
 def test_chains_side_by_side_are_the_same_nights(tables):
     data = dataset.build(tables, COLD.dataset, UNTIL)
     alone, beside = (
@@ -133,6 +134,14 @@ def test_chains_side_by_side_are_the_same_nights(tables):
         for name, ranked in one.lists.items():
             assert np.array_equal(ranked.positions, other.lists[name].positions)
             assert np.array_equal(ranked.scores, other.lists[name].scores)
+
+
+def test_results_come_in_the_order_of_the_chains():
+    told = []
+    parts = [range(3), range(3, 9), range(9, 10)]
+    found = _side_by_side.run(list, parts, 2, lambda *step: told.append(step))
+    assert found == [list(part) for part in parts]
+    assert told[-1] == ("nights", 10, 10)
 
 
 def test_a_chain_ends_where_training_begins_anew():
