@@ -15,6 +15,7 @@ from recbatch.errors import DataError
 from recbatch.store import Lake, run_key
 
 from . import _lake
+from ._input import Input
 from ._options import RunDate, config_options, json_option, lake_option, print_json
 from ._say import Say
 from .nightly import night
@@ -38,6 +39,9 @@ def backfill(
     data_dir: str | None,
 ) -> None:
     """Run the night of every date from FROM to TO that has no live run, oldest first; a second call resumes.
+
+    The input is read once, if a quarter of the memory budget holds it; a night depends on the one before, so they
+    follow each other.
 
     A night that is blocked is told and left out; the command then exits 65 when the others are done.
 
@@ -75,6 +79,7 @@ def nights(lake: Lake, config: Config, first: date, last: date) -> Iterator[Json
         RecbatchError: other than a blocked night; dates before it are done, another call goes on from there.
     """
     first, last = min(first, last), max(first, last)
+    source = Input(config, last)
     live = {run_key(run_id)[0]: run_id for run_id in _lake.repair(lake)}
     for day in (first + timedelta(days=at) for at in range((last - first).days + 1)):
         if day in live:
@@ -82,7 +87,7 @@ def nights(lake: Lake, config: Config, first: date, last: date) -> Iterator[Json
             continue
         try:
             with Say() as say:
-                done = night(lake, config, day, say)
+                done = night(lake, config, day, say, source=source)
         except DataError as error:
             yield _line(day, "blocked", None, f"{day} not done: {error}")
         else:

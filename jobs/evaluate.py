@@ -10,7 +10,7 @@ import click
 import pyarrow as pa
 
 from recbatch import config as settings_of
-from recbatch import dataset, outcomes, publish, schemas, sources, split, store, views
+from recbatch import dataset, outcomes, publish, schemas, split, store, views
 from recbatch import evaluate as judging
 from recbatch.config import Config
 from recbatch.contracts import NO_TIME, Dataset, Json, Split
@@ -18,6 +18,7 @@ from recbatch.errors import DataError, InputMissing, UsageError
 from recbatch.outcomes import UNKNOWN
 from recbatch.store import Lake
 
+from ._input import Input
 from ._lake import commit, manifest_of, repair
 from ._options import RunDate, config_options, json_option, lake_option, print_json
 from ._say import Say, now
@@ -53,10 +54,7 @@ def realise(lake: Lake, run_id: str, config: Config, until: date, live: list[str
     say.run_id = run_id
     say.stage("read")
     end = day + timedelta(days=horizons[-1])
-    forgotten = publish.forgotten(lake)
-    kept = sources.Kept(lake, forgotten)
-    tables = sources.read(config.source, before=end, today=now().date(), progress=say.progress, kept=kept)
-    tables = dataset.without_users(tables, forgotten)
+    tables = Input(config, end).before(lake, end, say)
     data = dataset.build(tables, config.dataset, end, merge_by_title=config.source.merge_by_title)
     head = {
         "contract": schemas.CONTRACT_VERSION,

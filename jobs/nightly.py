@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from recbatch import dataset, lookup, publish, report, schemas, sources, store, views, withdrawn
+from recbatch import dataset, lookup, publish, report, schemas, store, views, withdrawn
 from recbatch.config import Config
 from recbatch.store import Lake
 
 from . import _lake, _memory, _run, _shards
 from ._changes import since_parent
 from ._forecast import forecast
+from ._input import Input
 from ._items import leave_out
 from ._judge import judge_or_fall_back
 from ._model import fit_or_reload
@@ -30,7 +31,14 @@ from .report import past_nights
 
 
 def night(
-    lake: Lake, config: Config, run_date: date, say: Say, *, force: bool = False, allow_degraded: str | None = None
+    lake: Lake,
+    config: Config,
+    run_date: date,
+    say: Say,
+    *,
+    source: Input | None = None,
+    force: bool = False,
+    allow_degraded: str | None = None,
 ) -> Night:
     """Runs one night; the caller holds the lake's lock.
 
@@ -39,6 +47,7 @@ def night(
         config: settings.
         run_date: D: events before D 00:00 UTC count.
         say: hears of stages, progress and decisions.
+        source: the input, where a command reads it for several dates.
         force: publish another run of a date that is done.
         allow_degraded: reason for publishing in spite of a failed audit or gate; a failed gate then means
             popularity-only rows.
@@ -53,10 +62,7 @@ def night(
     run_id = say.run_id = _lake.run_id_for(lake, live, run_date, force=force)
 
     say.stage("read")
-    forgotten = publish.forgotten(lake)
-    kept = sources.Kept(lake, forgotten)
-    tables = sources.read(config.source, before=run_date, today=now().date(), progress=say.progress, kept=kept)
-    tables = dataset.without_users(tables, forgotten)
+    tables = (source or Input(config, run_date)).before(lake, run_date, say)
     gone = withdrawn.read(lake)
     tables = leave_out(tables, gone, merge_by_title=config.source.merge_by_title)
     data = dataset.build(tables, config.dataset, run_date, merge_by_title=config.source.merge_by_title)

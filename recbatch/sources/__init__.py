@@ -8,7 +8,7 @@ from pathlib import Path
 from recbatch.config import Source
 from recbatch.contracts import Progress, SourceTables, no_progress
 from recbatch.sources import uri as uris
-from recbatch.sources.clean import clean
+from recbatch.sources.clean import clean, earlier
 from recbatch.sources.duckdb import read_duckdb
 from recbatch.sources.files import read_files, read_table
 from recbatch.sources.importing import ImportReport, import_data
@@ -18,7 +18,7 @@ from recbatch.sources.recbole import read_recbole
 from recbatch.sources.sample import read_sample
 from recbatch.sources.tfds import read_movielens
 
-__all__ = ["ImportReport", "Kept", "import_data", "read", "read_table"]
+__all__ = ["ImportReport", "Kept", "earlier", "import_data", "read", "read_table"]
 
 
 def read(

@@ -7,6 +7,7 @@ are of the rows read, before events on or after the run date are cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -19,7 +20,7 @@ from recbatch.config import Source
 from recbatch.contracts import Bools, Int64s, SourceTables
 from recbatch.errors import DataError
 from recbatch.sources import columns
-from recbatch.sources.events import EventRows, read_events, repeats
+from recbatch.sources.events import read_events, repeats
 from recbatch.sources.kept import Kept
 from recbatch.sources.ledger import Codes, Ledger, mark
 from recbatch.sources.parts import Part, RawTables
@@ -51,14 +52,33 @@ def clean(raw: RawTables, settings: Source, *, before: date, today: date, kept: 
     mark(events.codes, item_codes < 0, "unknown_item")
     mark(events.codes, repeats(events, item_codes), "duplicate_event")
     ledger.record("interactions", raw.interactions, events.codes, share)
-    interactions, late = _cut(events, before)
-    counts = {**ledger.counts, "after_run_date": late}
+    good = events.table.filter(pa.array(events.codes == 0))
+    interactions = _with_types(good, schemas.INTERACTIONS)
+    counts = {**ledger.counts, "after_run_date": 0}
+    everything = SourceTables(interactions, items, users, ledger.quarantine(), raw.inputs, raw.merge_by_title, counts)
+    return earlier(everything, before)
+
+
+def earlier(tables: SourceTables, before: date) -> SourceTables:
+    """What a reading for an earlier date would have given.
+
+    Args:
+        tables: of a reading for this date or a later one; not changed.
+        before: the run date; events on or after it are cut and counted.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    times = tables.interactions["occurred_at"].cast(pa.int64())
+    early = pc.fill_null(pc.less(times, micros_of(before)), True)
+    interactions = tables.interactions.filter(early)
+    late = tables.counts["after_run_date"] + tables.interactions.num_rows - interactions.num_rows
     if interactions.num_rows == 0:
         raise DataError(
-            f"no usable event before {before}: {counts['interactions']} read, {late} of them on or after that date;"
-            " check --run-date and the source"
+            f"no usable event before {before}: {tables.counts['interactions']} read, {late} of them on or after that"
+            " date; check --run-date and the source"
         )
-    return SourceTables(interactions, items, users, ledger.quarantine(), raw.inputs, raw.merge_by_title, counts)
+    return replace(tables, interactions=interactions, counts=tables.counts | {"after_run_date": late})
 
 
 def _items(parts: Sequence[Part], ledger: Ledger, share: float) -> pa.Table:
@@ -112,14 +132,6 @@ def _kept_rows(codes: Codes, repaired: str) -> Bools:
     put_right: Codes = np.zeros(1, np.int8)
     mark(put_right, np.ones(1, np.bool_), repaired)
     return np.isin(codes, [0, put_right[0]])
-
-
-def _cut(events: EventRows, before: date) -> tuple[pa.Table, int]:
-    """The good events before a date, and how many good ones are not before it."""
-    good = events.codes == 0
-    early = events.untimed | (events.micros < micros_of(before))
-    table = events.table.filter(pa.array(good & early))
-    return _with_types(table, schemas.INTERACTIONS), int(np.count_nonzero(good & ~early))
 
 
 def _extras(part: Part, read: schemas.Table, written: schemas.Table) -> dict[str, pa.ChunkedArray]:

@@ -160,3 +160,12 @@ def test_gc_knows_what_the_newest_run_has_read(folder: Path, lake: Lake) -> None
     latest = {"inputs": [{"sha256": digest} for digest in digests[1:]]}
     assert publish.unused_input(lake, latest) == entries(lake)[:1]
     assert publish.unused_input(lake, None) == entries(lake)
+
+
+@pytest.mark.parametrize("before", [date(2024, 5, 2), date(2024, 5, 3), TODAY])
+def test_a_reading_for_a_later_date_is_cut_to_one_for_an_earlier(folder: Path, before: date) -> None:
+    late, alone = read(folder, None), read(folder, None, before=before)
+    assert sources.earlier(late, before) == alone
+    assert alone.interactions.num_rows < late.interactions.num_rows or before == TODAY
+    with pytest.raises(DataError, match=f"before {date(2024, 5, 1)}: 120 read, {late.interactions.num_rows} of them"):
+        sources.earlier(late, date(2024, 5, 1))
