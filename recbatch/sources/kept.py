@@ -87,6 +87,8 @@ class Kept:
         """
         if part.key is None or (codes == _IMPOSSIBLE).any() or self._names_forgotten(part.table):
             return
+        if (self.lake.cache / part.key).is_dir():  # of two files with the same bytes, as days without events
+            return
         latest = pc.max(checked["occurred_at"].cast(pa.int64())).as_py()
         staged = self.lake.staging / f"cache-{part.key}"
         store.make_folder(staged)

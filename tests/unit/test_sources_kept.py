@@ -136,6 +136,15 @@ def test_what_names_a_forgotten_user_is_not_kept(folder: Path, lake: Lake) -> No
     assert reading(folder, lake, forgotten="alice") == {"01", "02"}
 
 
+def test_files_of_the_same_bytes_share_an_entry(folder: Path, lake: Lake) -> None:
+    path = next(folder.rglob("part-0.*"))
+    for copy in ("part-1", "part-2"):
+        shutil.copyfile(path, path.with_name(copy + path.suffix))
+    assert reading(folder, lake) == {"01", "02", "03"}
+    assert len(entries(lake)) == 3
+    assert reading(folder, lake) == set()
+
+
 def test_one_file_alone_is_not_kept(folder: Path, lake: Lake) -> None:
     for day in ("02", "03"):
         shutil.rmtree(folder / "interactions" / f"date=2024-05-{day}")
