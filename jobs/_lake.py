@@ -35,6 +35,7 @@ def repair(lake: Lake) -> list[str]:
     store.empty_folder(lake.staging)
     live = views.live_runs(lake)
     publish.settle(lake, live)
+    publish.unblock(lake)
     for parent in (lake.runs, lake.blocked):
         for copy in publish.half_replaced(parent):
             store.discard(lake, copy)

@@ -21,6 +21,7 @@ from recbatch.evaluate import Outcome
 from recbatch.publish import TableWriter
 from recbatch.rules import NONE, Rules
 
+from ._earlier import account
 from ._lake import Done
 from ._model import Model
 from ._plan import Plan
@@ -103,9 +104,16 @@ def _keys(exclude: Exclusions, data: Dataset) -> Int64s:
 
 
 def head(
-    run_id: str, config: Config, data: Dataset, tables: SourceTables, model: Model, plan: Plan, parent: Json | None
+    run_id: str,
+    config: Config,
+    data: Dataset,
+    tables: SourceTables,
+    model: Model,
+    outcome: Outcome,
+    plan: Plan,
+    parent: Json | None,
 ) -> Json:
-    """What the manifest says of a run's origin, before its audits."""
+    """What the manifest says of a run's origin and of what was measured, before its audits."""
     certificate = plan.certificate
     nearest = plan.neighbours.certificate if plan.neighbours else None
     parts = model.held_out
@@ -118,6 +126,7 @@ def head(
         "parent": parent["run_id"] if parent else None,
         "source": config.source.uri,
         "inputs": [asdict(file) for file in tables.inputs],
+        "input": account(tables, data),
         "fingerprint": data.fingerprint,
         "config": chosen,
         "config_diff": settings.changes(parent["config"], chosen) if parent else {},
@@ -140,6 +149,9 @@ def head(
         "engine": plan.engine,
         "certificate": asdict(certificate) | {"passed": certificate.passed} if certificate else None,
         "similar_certificate": asdict(nearest) | {"passed": nearest.passed} if nearest else None,
+        "measured": [asdict(result) for result in plan.audits],
+        "metrics": [asdict(row) for row in outcome.metrics if row.segment == "all"],
+        "differences": [asdict(row) for row in outcome.differences],
         "decisions": list(plan.decisions),
         "calibration": {name: calibration.facts for name, calibration in plan.calibrations.items()} or None,
         "counts": tables.counts | data.counts,
@@ -197,19 +209,17 @@ def _sentence(result: AuditResult) -> str:
     return f"{result.check}: observed {result.observed}, expected {result.expected}{detail}"
 
 
-def finished(head: Json, verdict: Verdict, outcome: Outcome, rows: dict[str, int], say: Say) -> Json:
-    """The whole head of the manifest: what was written, measured and checked, and what it took."""
+def finished(head: Json, verdict: Verdict, rows: dict[str, int], say: Say) -> Json:
+    """The whole head of the manifest: what was written and checked, and what it took."""
     return (
         head
         | verdict.facts
         | {
             "rows": rows | {schemas.AUDITS.name: len(verdict.results)},
-            "metrics": [asdict(row) for row in outcome.metrics if row.segment == "all"],
-            "differences": [asdict(row) for row in outcome.differences],
             "started_at": say.started_at.isoformat(),
             "finished_at": now().isoformat(),
-            "seconds": {stage: round(seconds, 3) for stage, seconds in say.seconds.items()},
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "seconds": head.get("seconds", {}) | {name: round(took, 3) for name, took in say.seconds.items()},
+            "peak_bytes": max(head.get("peak_bytes", 0), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
         }
     )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -107,7 +106,7 @@ class Shards:
             for table in _TABLES:
                 rows[table.name] += head["rows"][table.name]
                 store.make_folder(folder / table.name)
-                _link(kept / f"{table.name}.parquet", folder / table.name / f"part-{number:05d}.parquet")
+                store.link(kept / f"{table.name}.parquet", folder / table.name / f"part-{number:05d}.parquet")
             say.progress("score", int(users[-1]) + 1, self.data.num_users)
         if reused:
             say.event("resumed", shards=reused, of=len(parts))
@@ -172,11 +171,3 @@ def behind(waiting: int) -> Iterator[Callable[..., None]]:
             open_.popleft().result()
     finally:
         thread.shutdown(cancel_futures=True)
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under a second name; a copy where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

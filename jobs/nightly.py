@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from recbatch import dataset, lookup, publish, report, schemas, store, views, withdrawn
+from recbatch import dataset, publish, store, withdrawn
 from recbatch.config import Config
 from recbatch.store import Lake
 
 from . import _lake, _memory, _run, _shards
-from ._changes import since_parent
+from ._again import audit_again, stopped
+from ._audit import Beside, audit, close
 from ._forecast import forecast
 from ._input import Input
 from ._items import leave_out
@@ -24,10 +25,9 @@ from ._options import RunDate, config_options, json_option, lake_option, print_j
 from ._plan import plan as make_plan
 from ._price import prices
 from ._rules import rule_book
-from ._run import Night, Verdict
+from ._run import Night
 from ._say import Say, now
 from ._watch import watch_options, watched
-from .report import past_nights
 
 
 def night(
@@ -70,9 +70,13 @@ def night(
     already = _lake.done(lake, live, data, config, book.file_facts)
     if already and not force:
         return Night.already(already)
-    _memory.require(data, config)
-    rules = book.rules(run_date)
     parent = _lake.parent_of(lake, live, run_date)
+    rules = book.rules(run_date)
+    beside = Beside(lambda: _run.seen(data, config, rules), lambda: book.laws(rules))
+    blocked = None if force else stopped(lake, data, config, parent, gone, book.file_facts)
+    if blocked:
+        return audit_again(lake, live, blocked, beside, config, parent, say, allow_degraded)
+    _memory.require(data, config)
 
     say.stage("train")
     model = fit_or_reload(lake, data, config, parent, say)
@@ -91,34 +95,15 @@ def night(
     say.stage("write")
     paid = prices(book, model if plan.certificate else None, data, config)
     rows |= _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config, paid)
-    head = _run.head(run_id, config, data, tables, model, plan, parent) | {
+    head = _run.head(run_id, config, data, tables, model, outcome, plan, parent) | {
         "withdrawn": list(gone),
         "rule_files": book.file_facts,
         "rules": [asdict(price) for price in paid],
     }
 
     say.stage("audit")
-    with views.over(folder, head, seen=_run.seen(data, config, rules), rules=book.laws(rules)) as con:
-        results = [*views.run_checks(con, config.audit.folder), *plan.audits]
-    verdict = Verdict(run_id, tuple(results), allow_degraded)
-    publish.write_table(folder, schemas.AUDITS, publish.audits_table(results))
-
-    say.stage("report")
-    head = _run.finished(head, verdict, outcome, rows, say)
-    with views.over(folder, head) as con:
-        head |= {"changes": since_parent(lake, con, head)}
-        report.write(folder, con, head, past_nights(lake, live, run_id))
-    if not verdict.blocked:
-        lookup.write(folder, config.score.k)
-    store.seal(folder, head)
-
-    say.stage("publish")
-    if verdict.blocked:
-        verdict.stop(publish.block(lake, folder))
-    publish.promote(lake, folder)
-    _lake.commit(lake, [*live, run_id])
-    _lake.forget_progress(lake)
-    return Night(head)
+    head, verdict = audit(lake, live, folder, head, beside, config, plan.audits, allow_degraded)
+    return close(lake, live, folder, head, verdict, rows, say)
 
 
 @click.command()

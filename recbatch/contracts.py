@@ -70,6 +70,8 @@ class SourceTables:
     """What the source recommends where the config leaves it open (True for MovieLens)."""
     counts: dict[str, int] = field(default_factory=dict)
     """Rows read, repaired and rejected by reason, events cut because they lie on or after the run date."""
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Table → column → Arrow type as the source spells them, before anything is repaired."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,6 +320,17 @@ def empty_folder(folder: Path) -> None:
             path.unlink()
 
 
+def link(source: Path, target: Path) -> None:
+    """The same file under a second name, which may outlive the first; a copy where the file system has no links.
+
+    For files of sealed folders, which never change.
+    """
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def discard(lake: Lake, folder: Path) -> None:
     """Deletes a folder of the lake so that it is never half there: renamed into staging first, emptied there.
 

@@ -23,6 +23,7 @@ from recbatch.publish.runs import (
     promote,
     run_folders,
     stage,
+    unblock,
     withdrawal_unfinished,
     write_latest,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "settle",
     "stage",
     "superseded",
+    "unblock",
     "unused_input",
     "unused_models",
     "withdrawal_unfinished",

@@ -83,7 +83,7 @@ def copy_without(source: Path, target: Path, user: str) -> dict[str, int]:
                 changed[table] = changed.get(table, 0) + rows
                 continue
         if name not in DERIVED:
-            _link(path, target / name)
+            store.link(path, target / name)
     return changed
 
 
@@ -228,10 +228,3 @@ def _rewrite_in_place(lake: Lake, folder: Path, user: str) -> bool:
             staged.replace(path)
             touched = True
     return touched
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)  # files of a sealed folder never change
-    except OSError:
-        shutil.copyfile(source, target)  # a file system without links

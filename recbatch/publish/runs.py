@@ -39,12 +39,24 @@ def promote(lake: Lake, folder: Path) -> None:
 
 
 def block(lake: Lake, folder: Path) -> Path:
-    """Keeps a stopped run for inspection, the newest three of them; returns where it lies."""
+    """Keeps a stopped run for inspection, the newest three of them; returns where it lies.
+
+    It takes the place of what it was made from, where that was audited again.
+    """
     target = lake.blocked / folder.name
+    if target.is_dir():
+        store.discard(lake, target)
     store.move_folder(folder, target)
     for path in run_folders(lake.blocked)[:-_BLOCKED_KEPT]:
         store.discard(lake, path)
     return target
+
+
+def unblock(lake: Lake) -> None:
+    """Deletes what `blocked/` holds of runs that were audited again and published."""
+    for path in run_folders(lake.blocked):
+        if lake.run(path.name).is_dir():
+            store.discard(lake, path)
 
 
 def latest(lake: Lake, run_id: str) -> Json:

@@ -23,8 +23,10 @@ from recbatch.sources import columns
 from recbatch.sources.events import read_events, repeats
 from recbatch.sources.kept import Kept
 from recbatch.sources.ledger import Codes, Ledger, mark
-from recbatch.sources.parts import Part, RawTables
+from recbatch.sources.parts import AnyPart, Part, RawTables
 from recbatch.sources.times import micros_of
+
+_TABLES = ("interactions", "items", "users")
 
 
 def clean(raw: RawTables, settings: Source, *, before: date, today: date, kept: Kept | None = None) -> SourceTables:
@@ -55,7 +57,10 @@ def clean(raw: RawTables, settings: Source, *, before: date, today: date, kept: 
     good = events.table.filter(pa.array(events.codes == 0))
     interactions = _with_types(good, schemas.INTERACTIONS)
     counts = {**ledger.counts, "after_run_date": 0}
-    everything = SourceTables(interactions, items, users, ledger.quarantine(), raw.inputs, raw.merge_by_title, counts)
+    spelled = {name: _columns(getattr(raw, name)) for name in _TABLES}
+    everything = SourceTables(
+        interactions, items, users, ledger.quarantine(), raw.inputs, raw.merge_by_title, counts, spelled
+    )
     return earlier(everything, before)
 
 
@@ -79,6 +84,24 @@ def earlier(tables: SourceTables, before: date) -> SourceTables:
             " date; check --run-date and the source"
         )
     return replace(tables, interactions=interactions, counts=tables.counts | {"after_run_date": late})
+
+
+def _columns(parts: Sequence[AnyPart]) -> dict[str, str]:
+    """Column → type as read; where files differ, every type."""
+    types: dict[str, set[str]] = {}
+    for part in parts:
+        for field in part.schema:
+            types.setdefault(field.name, set()).add(_spelled(field.type))
+    return {name: " or ".join(sorted(types[name])) for name in sorted(types)}
+
+
+def _spelled(kind: pa.DataType) -> str:
+    """A type without what only says how it is stored."""
+    if pa.types.is_dictionary(kind):
+        return _spelled(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"list<{_spelled(kind.value_type)}>"
+    return str(kind).removeprefix("large_")
 
 
 def _items(parts: Sequence[Part], ledger: Ledger, share: float) -> pa.Table:

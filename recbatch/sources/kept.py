@@ -124,13 +124,18 @@ def _head(entry: Path) -> Json:
 def _opened(name: str, entry: Path, digest: str) -> KeptPart:
     table = _read(entry / "checked.arrow")
     codes = np.asarray(table[_CODE], np.int8)
-    latest = _head(entry)[_LATEST]
-    return KeptPart(name, table.drop_columns([_CODE]), codes, digest, latest, lambda: _read(entry / "raw.arrow"))
+    latest, raw = _head(entry)[_LATEST], entry / "raw.arrow"
+    return KeptPart(name, table.drop_columns([_CODE]), codes, digest, latest, _schema(raw), lambda: _read(raw))
 
 
 def _read(path: Path) -> pa.Table:
     with naming(path), pa.OSFile(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
+
+
+def _schema(path: Path) -> pa.Schema:
+    with naming(path), pa.OSFile(str(path)) as file:
+        return pa.ipc.open_file(file).schema
 
 
 def _write(path: Path, table: pa.Table) -> None:

@@ -29,6 +29,11 @@ class Part:
     """The entry under which the checked rows may be kept; none: nowhere."""
 
     @property
+    def schema(self) -> pa.Schema:
+        """Columns and types as read."""
+        return self.table.schema
+
+    @property
     def num_rows(self) -> int:
         """Rows of data."""
         return int(self.table.num_rows)
@@ -46,6 +51,8 @@ class KeptPart:
     sha256: str
     latest: int | None
     """The latest time, microseconds since 1970 UTC."""
+    schema: pa.Schema
+    """Columns and types of the rows as they were parsed."""
     parsed: Callable[[], pa.Table]
     """Reads the rows as they were parsed."""
 

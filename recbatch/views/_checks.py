@@ -18,8 +18,8 @@ _SKIPPED = "not run"
 def run_checks(con: duckdb.DuckDBPyConnection, extra: Path | None = None) -> list[AuditResult]:
     """Runs every check on a staged run.
 
-    A check that needs `seen` or `rules` is not run, and passes, where none were given to `over`; `unless: keep_seen`
-    passes where seen titles may be kept.
+    A check that needs what is not there is not run, passes, and says so: `seen` or `rules`, where none were given to
+    `over`; earlier runs (see `compare`), where there are none. `unless: keep_seen` passes where seen titles may be kept.
 
     Args:
         con: from `over`.
@@ -27,7 +27,8 @@ def run_checks(con: duckdb.DuckDBPyConnection, extra: Path | None = None) -> lis
             `-- expected:` are read from their leading comments.
 
     Returns:
-        One result per check, by name: `observed` is the number of offending rows, `detail` the first of them as JSON.
+        One result per check, by name: `observed` is the number of offending rows, `detail` the first of them as JSON;
+        where that row has columns `observed` and `expected`, they say it in its own words.
 
     Raises:
         InputMissing: `extra` is no folder.
@@ -81,7 +82,19 @@ def run_check(con: duckdb.DuckDBPyConnection, file: _templates.SqlFile) -> Audit
     # As a view, a file may end in a semicolon or a comment.
     con.execute(f"create or replace temp view offence as\n{file.text}")
     [(rows, first)] = con.execute("select count(*), min(to_json(offence)::varchar) from offence").fetchall()
-    return AuditResult(file.name, severity, rows == 0, str(rows), expected, first)
+    observed = str(rows)
+    if rows and _tells(con):
+        [(observed, expected)] = con.execute(
+            "select observed::varchar, expected::varchar from offence order by to_json(offence)::varchar limit 1"
+        ).fetchall()
+        first = None if rows == 1 else f"and {rows - 1} more"
+    return AuditResult(file.name, severity, rows == 0, observed, expected, first)
+
+
+def _tells(con: duckdb.DuckDBPyConnection) -> bool:
+    columns = {name for name, *_ in con.execute("from offence limit 0").description or ()}
+    con.fetchall()
+    return {"observed", "expected"} <= columns
 
 
 def _why_skipped(con: duckdb.DuckDBPyConnection, file: _templates.SqlFile) -> str | None:
@@ -96,4 +109,25 @@ def _why_skipped(con: duckdb.DuckDBPyConnection, file: _templates.SqlFile) -> st
         return "no histories were given"
     if "rules" in needs and not has_rules:
         return "no rules were given"
+    for need in _THERE.keys() & set(needs):
+        [(amount,)] = con.execute(_THERE[need]).fetchall()
+        if not amount:
+            return _WITHOUT[need]
     return "seen titles are kept" if keep_seen and "keep_seen" in file.notes.get("unless", "") else None
+
+
+_THERE = {
+    "earlier": "select count(events) from nights where age = 1",
+    "columns": "select count(*) from input_columns where age = 1",
+    "parent": "select count(*) from parent_users",
+    "lists": "select count(*) from list_changes where compared > 0",
+    "scores": "select count(score_edges) from nights where age = 1",
+}
+"""What a check may say that it needs → how many there are of it."""
+_WITHOUT = {
+    "earlier": "no earlier run, or it kept no account of its input",
+    "columns": "no earlier run, or it kept no account of its columns",
+    "parent": "no earlier run",
+    "lists": "no earlier run, or no user with a list in both",
+    "scores": "no earlier run, or it kept no account of its scores",
+}

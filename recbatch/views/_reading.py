@@ -15,6 +15,7 @@ from recbatch.errors import UsageError, from_words
 from recbatch.store import Lake
 from recbatch.views import _surface
 from recbatch.views._catalog import attached, first_line, reading
+from recbatch.views._earlier import compare
 from recbatch.views._quoting import absolute, quote_literal
 from recbatch.views._render import Renderer, Run
 
@@ -65,7 +66,8 @@ def over(
     """An in-memory connection with the readers' views and macros over one staged run.
 
     Besides them stand `run_settings` (one row: run_id, run_date, k, keep_seen, has_seen, has_rules, status), `seen`
-    (user_id, item_id, barred) and what `RULES` lists, each empty where none is given.
+    (user_id, item_id, barred) and what `RULES` lists, each empty where none is given, and what `compare` lays beside a
+    first run.
 
     Args:
         folder: `<table>/….parquet`, sealed or not; a table without files is an empty table.
@@ -91,6 +93,7 @@ def over(
         except duckdb.Error as error:
             raise from_words(folder, f"cannot be read ({first_line(error)})", "run the night again") from error
         _add_settings(con, head, seen, rules)
+        compare(con, head)
         yield con
 
 

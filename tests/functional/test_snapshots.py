@@ -244,6 +244,7 @@ def test_a_forgotten_user_is_nowhere_and_stays_away(cli, three, tmp_path):
         f"audit.extra_checks={checks}",
         "--allow-degraded",
         f"for {user}",
+        "--force",
         source=f"files:{folder}",
     )
     cli.night("2020-03-04", source=f"files:{folder}")
