@@ -19,7 +19,7 @@ def run_checks(con: duckdb.DuckDBPyConnection, extra: Path | None = None) -> lis
     """Runs every check on a staged run.
 
     A check that needs what is not there is not run, passes, and says so: `seen` or `rules`, where none were given to
-    `over`; earlier runs (see `compare`), where there are none. `unless: keep_seen` passes where seen titles may be kept.
+    `over`; earlier runs (see `compare`), where there are none. `unless: keep_seen` passes where they may be kept.
 
     Args:
         con: from `over`.
