@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
             $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check test-long test-long-readers test-long-kill test-long-io test-long-rot soak test-tools test-airflow test-pythons dist sbom lock format wheel-test clean
+.PHONY: demo test check test-long test-long-readers test-long-kill test-long-io test-long-rot test-long-properties soak test-tools test-airflow test-pythons dist sbom lock format wheel-test clean
 
 demo: $(VENV)/.runs
 	$(BIN)/recbatch demo --lake $(LAKE) --data-dir $(DATA)
@@ -24,7 +24,7 @@ check: $(VENV)/.tests
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit
 
 # About an hour in all, on two cores; each part prints its figures.
-test-long: test-long-readers test-long-kill test-long-io test-long-rot
+test-long: test-long-readers test-long-kill test-long-io test-long-rot test-long-properties
 	$(BIN)/pytest -m "long and not (readers or kill or io or rot or soak)" -s tests/functional
 
 test-long-readers test-long-kill test-long-io test-long-rot: test-long-%: $(VENV)/.tests
@@ -33,6 +33,9 @@ test-long-readers test-long-kill test-long-io test-long-rot: test-long-%: $(VENV
 # Sixty nights in a row with four faults among them; at most 45 minutes on two cores. Prints a line per night.
 soak: $(VENV)/.tests
 	timeout 2700 $(BIN)/pytest -m soak -s tests/functional
+
+test-long-properties: $(VENV)/.tests
+	RECBATCH_EXAMPLES=500 $(BIN)/pytest -n 2 tests/generative tests/unit/test_rules.py
 
 test-tools: $(VENV)/.tests
 	@command -v chromium >/dev/null || { echo "make test-tools needs a browser: apt-get install chromium"; exit 1; }

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recbatch import sources
@@ -22,6 +22,8 @@ from recbatch.errors import RecbatchError
 from recbatch.sources.clean import clean
 from recbatch.sources.parts import Part, RawTables
 from recbatch.sources.times import PER_SECOND, read_times
+
+from ._examples import examples
 
 TODAY = date(2030, 1, 1)
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
@@ -40,7 +42,7 @@ def as_csv(header: list[str], rows: list[list[str]]) -> bytes:
     return stream.getvalue().encode()
 
 
-@settings(deadline=None)
+@examples()
 @given(st.lists(ids, min_size=1, max_size=5, unique=True), st.lists(ids, min_size=1, max_size=5))
 def test_ids_and_titles_survive_csv_and_parquet(items: list[str], users: list[str]) -> None:
     events = [[user, items[at % len(items)]] for at, user in enumerate(users)]
@@ -67,7 +69,7 @@ def test_ids_and_titles_survive_csv_and_parquet(items: list[str], users: list[st
         ]
 
 
-@settings(deadline=None)
+@examples()
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5, unique=True))
 def test_integer_ids_become_their_digits(items: list[int]) -> None:
     events = Part("e", pa.table({"user_id": items, "item_id": items}))
@@ -76,7 +78,7 @@ def test_integer_ids_become_their_digits(items: list[int]) -> None:
     assert tables.interactions["user_id"].to_pylist() == [str(item) for item in items]
 
 
-@settings(deadline=None)
+@examples()
 @given(st.lists(moments, min_size=1, max_size=6), st.sampled_from(["s", "ms", "us", "ns"]))
 def test_every_spelling_of_a_time_means_the_same(times: list[datetime], unit: str) -> None:
     step = max(1, 1_000_000 // PER_SECOND[unit])
@@ -127,7 +129,7 @@ def oracle(row: dict[str, Any], before: set[tuple[Any, ...]]) -> str:
     return "after_run_date" if row["occurred_at"] == "2030-01-01" else "kept"
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.lists(rows, min_size=1, max_size=30), st.integers(1, 30))
 def test_every_row_has_one_fate(events: list[dict[str, Any]], cut: int) -> None:
     schema = pa.schema({"user_id": "string", "item_id": "string", "occurred_at": "string"})
@@ -162,7 +164,7 @@ def test_every_row_has_one_fate(events: list[dict[str, Any]], cut: int) -> None:
     assert [(row["file"], row["row"], row["reason"]) for row in tables.quarantine.to_pylist()] == wanted
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(
     st.binary(max_size=120), st.sampled_from(["interactions", "items", "users"]), st.sampled_from(["csv", "parquet"])
 )
@@ -180,7 +182,7 @@ def test_whatever_a_file_holds_the_error_is_ours(content: bytes, table: str, suf
             assert "\n" not in str(error)
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(
     st.dates(date(2019, 12, 2), date(2020, 6, 1)),
     st.dates(date(2019, 12, 2), date(2020, 6, 1)),

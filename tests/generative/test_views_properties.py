@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recbatch import store, views
@@ -17,6 +17,8 @@ from recbatch.views import _templates
 from recbatch.views._checks import run_check
 from tests.unit import _lake_fixture as lake_fixture
 from tests.unit._lake_fixture import FIRST, SECOND
+
+from ._examples import examples
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 IDS = st.text(st.sampled_from("ab'\"\\;-é東{}"), min_size=1, max_size=4)
@@ -72,7 +74,7 @@ def rows_of(lists: dict[str, list[str]]) -> dict[str, list[tuple[object, ...]]]:
     return {"recommendations": recommendations, "users": users}
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(before=LISTS, after=LISTS)
 def test_what_changed_is_what_sets_say(before: dict[str, list[str]], after: dict[str, list[str]]) -> None:
     with TemporaryDirectory() as name:
@@ -110,7 +112,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(rows=ROWS)
 def test_the_neighbour_checks_agree_with_a_loop(rows: list[tuple[str, int, str, float, str]]) -> None:
     order = ["pinned", "model", "segment", "popular"]

@@ -5,7 +5,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs._rules import RuleBook
@@ -16,6 +16,7 @@ from recbatch.errors import ConfigError, DataError
 from recbatch.index import ExactIndex
 from recbatch.rules import Caps, Pins, Rules
 from recbatch.score import Catalogue, Ranker, by_popularity
+from tests.generative._examples import examples
 
 from ._worlds import RUN_DATE, random_world
 
@@ -100,7 +101,7 @@ def nights(draw):
     return seed, obeyed, draw(st.sampled_from([1, 5, 12, 40])), draw(st.booleans())
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(nights())
 def test_lists_are_the_greedy_choice_along_the_whole_ranking(night):
     seed, obeyed, length, keep_seen = night
