@@ -60,7 +60,8 @@ def plan(
         return Plan(by_popularity, popular, None, ("the gate failed: rows by popularity only",), outcome.gate)
     towers = model.served.with_items(data)
     profiles = towers.profiles(data)
-    catalogue = score.Catalogue.of(towers, data, everything.shares, model.served_from(data), rules=rules)
+    frozen = config.score.fashion == "trained"
+    catalogue = score.Catalogue.of(towers, data, everything.shares, model.served_from(data), rules=rules, as_trained=frozen)
     if len(catalogue.positions) == 0:
         return Plan(
             by_popularity, popular, None, ("the model knows no eligible title: rows by popularity only",), outcome.gate

@@ -169,7 +169,8 @@ def _rankers(
     def ranker(rules: Rules) -> Ranker:
         popular, keep_seen = score.only(everything, rules.eligible), config.score.keep_seen
         if weights and towers:
-            catalogue = Catalogue.of(towers, data, everything.shares, weights[1], rules=rules)
+            frozen = config.score.fashion == "trained"
+            catalogue = Catalogue.of(towers, data, everything.shares, weights[1], rules=rules, as_trained=frozen)
             if len(catalogue.positions):
                 search = index.ExactIndex(catalogue.embeddings)
                 return Ranker(popular, towers, catalogue, search, keep_seen, profiles, rules)

@@ -55,7 +55,8 @@ def tables_of(lake: Lake, run: Json, config: Config, say: Say) -> ServingTables:
     popular = score.only(everything, rules.eligible)
     before = split.microseconds(date.fromisoformat(head["trained_before"]))
     learned = data.events.where(data.events.occurred_at < before)
-    catalogue = Catalogue.of(towers, data, everything.shares, learned, rules=rules)
+    frozen = config.score.fashion == "trained"
+    catalogue = Catalogue.of(towers, data, everything.shares, learned, rules=rules, as_trained=frozen)
     gone = _withdrawn(lake, data)
     offered = ~gone[catalogue.positions]
     return ServingTables(

@@ -26,6 +26,7 @@ from recbatch.publish import TableWriter
 from recbatch.score import Ranker
 from recbatch.store import Lake
 
+from ._kept import Digests, Parent, merged
 from ._lake import RESULT_SECTIONS
 from ._model import Model
 from ._plan import Plan
@@ -37,22 +38,38 @@ _LEAST_USERS = 8_192
 """… unless they became smaller than this: files of some megabytes."""
 _BATCHES_WAITING = 4
 """Ranked batches that may wait to be written: what bounds their memory."""
+_BATCHES_READ = 4
+"""Batches for which the parent's rows are read at once."""
 _TABLES = (schemas.RECOMMENDATIONS, schemas.RECOMMENDATIONS_BUFFER)
 
 
 def write(
-    lake: Lake, folder: Path, plan: Plan, model: Model, data: Dataset, config: Config, say: Say
-) -> tuple[Int64s, dict[str, int]]:
+    lake: Lake,
+    folder: Path,
+    plan: Plan,
+    model: Model,
+    data: Dataset,
+    config: Config,
+    say: Say,
+    parent: Json | None = None,
+) -> tuple[Int64s, dict[str, int], Json]:
     """Ranks every user and writes `recommendations` and `recommendations_buffer`, a file per shard.
 
     Returns:
-        Shape (users,): rows among the first k ranks; and the rows of each table.
+        Shape (users,): rows among the first k ranks; the rows of each table; and for the manifest `scored_with` and
+        `kept_users`, those who keep the rows of the run `parent`.
 
     Raises:
         OSError: the file system refuses.
     """
     key = run_key(data, config, model.model_id, plan.ranker)
-    return Shards(lake, plan.ranker, data, config, key).write(folder, say)
+    digests = Digests.of(plan.ranker, data, config, model.model_id)
+    before = Parent.of(lake, parent, digests, data, config)
+    recommended, rows, kept = Shards(lake, plan.ranker, data, config, key, before).write(folder, say)
+    digests.write(folder)
+    if kept:
+        say.event("kept", users=kept, of=data.num_users)
+    return recommended, rows, {"scored_with": digests.shared, "kept_users": kept}
 
 
 def run_key(data: Dataset, config: Config, model_id: str, ranker: Ranker) -> str:
@@ -89,12 +106,16 @@ class Shards:
     data: Dataset
     config: Config
     key: str
+    parent: Parent | None = None
 
-    def write(self, folder: Path, say: Say) -> tuple[Int64s, dict[str, int]]:
-        """As the function `write`; shards that are finished already are taken as they are."""
+    def write(self, folder: Path, say: Say) -> tuple[Int64s, dict[str, int], int]:
+        """Rows as the function `write` gives them, and how many users keep theirs.
+
+        Shards that are finished already are taken as they are.
+        """
         parts, recommended = ranges(self.data.num_users, self.config.score.users_per_shard), []
         rows = dict.fromkeys((table.name for table in _TABLES), 0)
-        reused = 0
+        reused = unchanged = 0
         for number, users in enumerate(parts):
             kept = self.lake.resume / f"shards-{self.key}" / f"{number:05d}"
             if store.faults(kept):
@@ -102,6 +123,7 @@ class Shards:
             else:
                 reused += 1
             head = store.read_checked_json(kept / store.MANIFEST)
+            unchanged += head["kept_users"]
             recommended.append(np.load(kept / "recommended.npy", allow_pickle=False))
             for table in _TABLES:
                 rows[table.name] += head["rows"][table.name]
@@ -113,7 +135,7 @@ class Shards:
         if not parts:
             for table in _TABLES:
                 publish.write_table(folder, table, schemas.arrow(table).empty_table())
-        return np.concatenate([np.zeros(0, dtype=np.int64), *recommended]), rows
+        return np.concatenate([np.zeros(0, dtype=np.int64), *recommended]), rows, unchanged
 
     def _finish(self, kept: Path, users: Int32s, say: Say) -> None:
         """Scores one shard and puts it where a later run of the night finds it."""
@@ -122,18 +144,17 @@ class Shards:
             shutil.rmtree(folder, ignore_errors=True)
         store.make_folder(work)
         store.make_folder(kept.parent)
-        recommended, rows = self._score(work, users, say)
+        recommended, rows, unchanged = self._score(work, users, say)
         np.save(work / "recommended.npy", recommended, allow_pickle=False)
         for table in _TABLES:
             (work / table.name / "part-00000.parquet").rename(work / f"{table.name}.parquet")
             (work / table.name).rmdir()
-        store.seal(work, {"rows": rows, "users": len(users)})
+        store.seal(work, {"rows": rows, "users": len(users), "kept_users": unchanged})
         store.move_folder(work, kept)
 
-    def _score(self, work: Path, users: Int32s, say: Say) -> tuple[Int64s, dict[str, int]]:
+    def _score(self, work: Path, users: Int32s, say: Say) -> tuple[Int64s, dict[str, int], int]:
         settings, data = self.config.score, self.data
-        recommended = np.zeros(len(users), dtype=np.int64)
-        length = settings.k + settings.buffer
+        recommended, unchanged = np.zeros(len(users), dtype=np.int64), 0
         with (
             TableWriter(work, schemas.RECOMMENDATIONS) as lists,
             TableWriter(work, schemas.RECOMMENDATIONS_BUFFER) as buffer,
@@ -144,11 +165,31 @@ class Shards:
                 lists.write(score.to_table(batch, data, last_rank=settings.k))
                 buffer.write(score.to_table(batch, data, first_rank=settings.k + 1))
 
-            for batch in self.ranker.rank_all(data.events, users, length, settings.users_per_batch):
+            for batch, kept in self._lists(users):
+                unchanged += kept
                 recommended[batch.users - users[0]] = batch.lengths(settings.k)
                 write(both, batch)
                 say.progress("score", int(batch.users[-1]) + 1, data.num_users)
-        return recommended, {schemas.RECOMMENDATIONS.name: lists.rows, schemas.RECOMMENDATIONS_BUFFER.name: buffer.rows}
+        rows = {schemas.RECOMMENDATIONS.name: lists.rows, schemas.RECOMMENDATIONS_BUFFER.name: buffer.rows}
+        return recommended, rows, unchanged
+
+    def _lists(self, users: Int32s) -> Iterator[tuple[Lists, int]]:
+        """Lists in the order of users, and how many of each batch are the parent's.
+
+        Those who keep theirs are read for several batches at once, so that the few others fill one.
+        """
+        settings, events = self.config.score, self.data.events
+        length, batch = settings.k + settings.buffer, settings.users_per_batch
+        if self.parent is None:
+            yield from ((lists, 0) for lists in self.ranker.rank_all(events, users, length, batch))
+            return
+        for start in range(0, len(users), _BATCHES_READ * batch):
+            some = users[start : start + _BATCHES_READ * batch]
+            lists = self.parent.lists(some)
+            kept, others = len(lists.users), np.setdiff1d(some, lists.users)
+            for ranked in self.ranker.rank_all(events, others, length, batch):
+                lists = merged(lists, ranked)
+            yield lists, kept
 
 
 @contextlib.contextmanager

@@ -108,7 +108,8 @@ class _Night:
             towers = train.load(lake, run["model_id"], train.SERVED).with_items(data)
             before = split.microseconds(date.fromisoformat(run["trained_before"]))
             learned = data.events.where(data.events.occurred_at < before)
-            catalogue = Catalogue.of(towers, data, popular.shares, learned, rules=rules)
+            frozen = config.score.fashion == "trained"
+            catalogue = Catalogue.of(towers, data, popular.shares, learned, rules=rules, as_trained=frozen)
             search = index.ExactIndex(catalogue.embeddings)
             ranker = replace(ranker, towers=towers, catalogue=catalogue, index=search, profiles=towers.profiles(data))
         return cls(run, data, book, rules, ranker)

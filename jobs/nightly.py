@@ -90,12 +90,13 @@ def night(
 
     say.stage("score")
     folder = publish.stage(lake, run_id)
-    recommended, rows = _shards.write(lake, folder, plan, model, data, config, say)
+    recommended, rows, scored = _shards.write(lake, folder, plan, model, data, config, say, parent)
 
     say.stage("write")
     paid = prices(book, model if plan.certificate else None, data, config)
     rows |= _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config, paid)
     head = _run.head(run_id, config, data, tables, model, outcome, plan, parent) | {
+        **scored,
         "withdrawn": list(gone),
         "rule_files": book.file_facts,
         "rules": [asdict(price) for price in paid],

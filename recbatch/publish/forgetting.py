@@ -31,6 +31,8 @@ from recbatch.store import Lake
 
 DERIVED = ("report.html", "lookup.arrow")
 """Files of a run that are made from its tables, and are made anew from what is left of them."""
+_DIGESTS = "user_digests.npy"
+"""In the order of `users`, so of no use to a copy with fewer: the night after it is scored in full."""
 REMOVED = "[removed]"
 
 
@@ -67,7 +69,7 @@ def _record(lake: Lake) -> Json:
 
 
 def copy_without(source: Path, target: Path, user: str) -> dict[str, int]:
-    """Copies a sealed folder but for the user's rows, `DERIVED` and the manifest.
+    """Copies a sealed folder but for the user's rows, `DERIVED`, the digests of users and the manifest.
 
     Returns:
         Table → rows that went or lost a text, tables without any left out.
@@ -82,7 +84,7 @@ def copy_without(source: Path, target: Path, user: str) -> dict[str, int]:
                 table = name.split("/", 1)[0]
                 changed[table] = changed.get(table, 0) + rows
                 continue
-        if name not in DERIVED:
+        if name not in (*DERIVED, _DIGESTS):
             store.link(path, target / name)
     return changed
 

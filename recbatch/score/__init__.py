@@ -7,6 +7,7 @@ from recbatch.score.popular import by_popularity, only, popular_table
 from recbatch.score.shortfall import shortfall_reasons
 from recbatch.score.similar import similar_items, themselves, unit_vectors
 from recbatch.score.trend import fashion, tomorrow
+from recbatch.score.unchanged import shared_digest, user_digests
 from recbatch.score.users import history_table, item_table, user_table
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "only",
     "popular_table",
     "renamed",
+    "shared_digest",
     "shortfall_reasons",
     "similar_items",
     "themselves",
     "to_table",
     "tomorrow",
     "unit_vectors",
+    "user_digests",
     "user_table",
 ]

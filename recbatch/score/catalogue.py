@@ -10,7 +10,7 @@ from recbatch.contracts import Dataset, Events, Exclusions, Float32s, Int32s, To
 from recbatch.errors import DataError
 from recbatch.model import vocabulary_positions
 from recbatch.rules import Rules
-from recbatch.score.trend import fashion
+from recbatch.score.trend import as_learned, fashion
 
 _COLLAPSED = 1e-6
 """Spread of all candidate embeddings, relative to their size, below which they count as one point."""
@@ -38,6 +38,7 @@ class Catalogue:
         learned_from: Events | None = None,
         *,
         rules: Rules | None = None,
+        as_trained: bool = False,
     ) -> Catalogue:
         """Matches a model with a dataset and with tomorrow.
 
@@ -50,6 +51,8 @@ class Catalogue:
             shares: shape (items,), from `trend.tomorrow`; none: scores stay as trained.
             learned_from: the events that the towers were trained on; goes with `shares`.
             rules: say which titles are candidates at all, and which count more.
+            as_trained: popularity is taken as it was when the towers were trained, among the titles that they know;
+                candidates are then the same on every night with these towers.
 
         Raises:
             DataError: embeddings are not finite or have collapsed to one point, or nothing matches.
@@ -70,15 +73,24 @@ class Catalogue:
         if shares is not None and learned_from is not None and data.has_times:
             weight = np.float32(towers.returning_weight)
             embeddings *= weight
-            embeddings[:, -1] += fashion(shares, learned_from, float(weight))[positions]
+            if as_trained:
+                known = _as_rows(learned_from, row_of_item)
+                shift = as_learned(known, data.human(known), len(towers.candidates), float(weight))
+                embeddings[:, -1] += shift[row_of_item[positions]]
+            else:
+                embeddings[:, -1] += fashion(shares, learned_from, float(weight))[positions]
         if rules is not None and rules.bias is not None:
             embeddings[:, -1] += rules.bias[positions]
         return cls(embeddings, positions, candidate_of_item, row_of_item)
 
     def histories(self, events: Events) -> Events:
         """The events on titles that the model knows, items as vocabulary rows."""
-        rows = self.row_of_item[events.items]
-        return replace(events.where(rows >= 0), items=rows[rows >= 0])
+        return _as_rows(events, self.row_of_item)
+
+
+def _as_rows(events: Events, row_of_item: Int32s) -> Events:
+    rows = row_of_item[events.items]
+    return replace(events.where(rows >= 0), items=rows[rows >= 0])
 
 
 def _require_sound(embeddings: Float32s) -> None:

@@ -8,7 +8,7 @@ guide here: it is dominated by the thousands of titles that no list will ever sh
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +97,25 @@ def _first(counts: Float64s) -> Int64s:
     least = np.partition(counts, len(counts) - most)[len(counts) - most]
     found = np.flatnonzero(counts >= least)
     return np.asarray(found[np.argsort(-counts[found], kind="stable")][:most])
+
+
+def as_learned(learned_from: Events, counted: Events, titles: int, weight: float) -> Float32s:
+    """`fashion` on the day after the last event that a model was trained on: the same on every night with that model.
+
+    Args:
+        learned_from: those events, `items` below `titles`.
+        counted: those of them that popularity goes by.
+        titles: how many titles there are.
+        weight: as in `fashion`.
+
+    Returns:
+        Shape (titles,).
+    """
+    last = int(learned_from.occurred_at.max(initial=NO_TIME))
+    if last == NO_TIME:
+        return np.zeros(titles, dtype=np.float32)
+    until = date(1970, 1, 1) + timedelta(days=last // _DAY_MICROSECONDS + 1)
+    return fashion(tomorrow(counted, titles, until), learned_from, weight)
 
 
 def fashion(shares: Float32s, learned_from: Events, weight: float = 1.0) -> Float32s:

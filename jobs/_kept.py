@@ -1,0 +1,146 @@
+"""Only what changed: users on whom nothing new bears keep the rows of the parent run.
+
+    runs/<run_id>/user_digests.npy    uint64, one per row of `users`, in its order; see `score.user_digests`
+
+A run without the file is scored in full: it is older, or a user was forgotten in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recbatch import __version__, schemas, score, store
+from recbatch.config import Config
+from recbatch.contracts import NO_ITEM, Bools, Dataset, Int32s, Json, Lists
+from recbatch.score import Ranker
+from recbatch.store import Lake
+
+from ._run import versions
+
+FILE = "user_digests.npy"
+_TABLES = (schemas.RECOMMENDATIONS, schemas.RECOMMENDATIONS_BUFFER)
+_LAST_KEPT = schemas.SOURCES.index("model")
+"""Rows by popularity, of a later source, are tonight's in every list."""
+_UNKNOWN = -2
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What tonight's lists depend on."""
+
+    shared: str | None
+    """None where lists are by popularity only."""
+    users: npt.NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, ranker: Ranker, data: Dataset, config: Config, model_id: str) -> Digests:
+        """Of tonight; shape (users,) where there is a model."""
+        settings: Json = {
+            "recbatch": __version__,
+            "versions": versions(),
+            "model": model_id,
+            "k": config.score.k,
+            "buffer": config.score.buffer,
+            "rule_settings": config.digest("rules"),
+        }
+        shared = score.shared_digest(ranker, data, settings)
+        return cls(shared, np.zeros(0, np.uint64) if shared is None else score.user_digests(ranker, data))
+
+    def write(self, folder: Path) -> None:
+        """Puts the users' digests into a run's folder."""
+        if self.shared is not None:
+            np.save(folder / FILE, self.users, allow_pickle=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run before, and who may keep its rows."""
+
+    folder: Path
+    data: Dataset
+    length: int
+    same: Bools
+    """Shape (users,)."""
+
+    @classmethod
+    def of(cls, lake: Lake, parent: Json | None, digests: Digests, data: Dataset, config: Config) -> Parent | None:
+        """The parent run; none where nobody keeps anything: other candidates, no digests, or a file is damaged."""
+        if parent is None or digests.shared is None or parent.get("scored_with") != digests.shared:
+            return None
+        folder = lake.run(parent["run_id"])
+        if not config.score.reuse or not _sound(folder, parent):
+            return None
+        users = pq.read_table(folder / schemas.USERS.name, columns=["user_id"], partitioning=None)["user_id"]
+        was = np.load(folder / FILE, allow_pickle=False)
+        if len(was) != len(users):
+            return None
+        row = pc.index_in(data.user_ids, value_set=users.combine_chunks()).fill_null(-1).to_numpy(zero_copy_only=False)
+        same = np.zeros(data.num_users, dtype=np.bool_)
+        same[row >= 0] = was[row[row >= 0]] == digests.users[row >= 0]
+        return cls(folder, data, config.score.k + config.score.buffer, same) if same.any() else None
+
+    def lists(self, users: Int32s) -> Lists:
+        """The lists that those of some users keep who keep theirs: whole ones, without a row by popularity.
+
+        Args:
+            users: consecutive positions, at least one.
+        """
+        first, last = (self.data.user_ids[int(user)] for user in (users[0], users[-1]))
+        between = (pc.field("user_id") >= first) & (pc.field("user_id") <= last)
+        shape = (len(users), self.length)
+        positions, because = np.full(shape, NO_ITEM, np.int32), np.full(shape, NO_ITEM, np.int32)
+        scores, sources = np.full(shape, -np.inf, np.float32), np.full(shape, len(schemas.SOURCES), np.int8)
+        for table in _TABLES:
+            rows = pq.read_table(
+                self.folder / table.name,
+                columns=["user_id", "rank", "item_id", "score", "source", "because_item_id"],
+                filters=between,
+                partitioning=None,
+                read_dictionary=["item_id", "source", "because_item_id"],
+                page_checksum_verification=True,
+            )
+            user = _codes(rows["user_id"].dictionary_encode(), self.data.user_ids.slice(int(users[0]), len(users)))
+            place = rows["rank"].to_numpy().astype(np.int64) - 1
+            some = np.flatnonzero((user >= 0) & (place < self.length))
+            at = user[some], place[some]
+            positions[at] = _codes(rows["item_id"], self.data.item_ids)[some]
+            because[at] = _codes(rows["because_item_id"], self.data.item_ids)[some]
+            scores[at] = rows["score"].to_numpy()[some]
+            sources[at] = _codes(rows["source"], pa.array(schemas.SOURCES))[some]
+        whole = (positions >= 0) & (sources >= 0) & (sources <= _LAST_KEPT) & (because != _UNKNOWN)
+        kept = np.flatnonzero(self.same[users] & whole.all(axis=1))
+        return Lists(users[kept], positions[kept], scores[kept], sources[kept], because[kept])
+
+
+def merged(first: Lists, second: Lists) -> Lists:
+    """The lists of both, by user."""
+    order = np.argsort(np.concatenate([first.users, second.users]))
+    names = ("users", "positions", "scores", "sources", "because")
+    return Lists(*(np.concatenate([getattr(first, name), getattr(second, name)])[order] for name in names))
+
+
+def _sound(folder: Path, parent: Json) -> bool:
+    """Whether every file that rows are taken from is what the manifest says."""
+    wanted = tuple(f"{table.name}/" for table in (*_TABLES, schemas.USERS))
+    files = {name: facts for name, facts in parent["files"].items() if name == FILE or name.startswith(wanted)}
+    return FILE in files and all(
+        (folder / name).is_file() and store.sha256_file(folder / name) == facts["sha256"]
+        for name, facts in files.items()
+    )
+
+
+def _codes(column: pa.ChunkedArray, among: pa.Array) -> Int32s:
+    """Place of each value, NO_ITEM for null, _UNKNOWN for a value that is not there."""
+    found = []
+    for chunk in column.chunks:
+        codes = pc.index_in(chunk.dictionary, value_set=among).fill_null(_UNKNOWN).to_numpy(zero_copy_only=False)
+        indices = chunk.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
+        found.append(np.append(codes, NO_ITEM)[indices].astype(np.int32))
+    return np.concatenate([np.zeros(0, np.int32), *found])
