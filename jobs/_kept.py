@@ -29,6 +29,7 @@ _TABLES = (schemas.RECOMMENDATIONS, schemas.RECOMMENDATIONS_BUFFER)
 _LAST_KEPT = schemas.SOURCES.index("model")
 """Rows by popularity, of a later source, are tonight's in every list."""
 _UNKNOWN = -2
+_FIELDS = ("users", "positions", "scores", "sources", "because")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,12 @@ class Parent:
 def merged(first: Lists, second: Lists) -> Lists:
     """The lists of both, by user."""
     order = np.argsort(np.concatenate([first.users, second.users]))
-    names = ("users", "positions", "scores", "sources", "because")
-    return Lists(*(np.concatenate([getattr(first, name), getattr(second, name)])[order] for name in names))
+    return Lists(*(np.concatenate([getattr(first, name), getattr(second, name)])[order] for name in _FIELDS))
+
+
+def part(lists: Lists, rows: slice) -> Lists:
+    """Some of the lists."""
+    return Lists(*(getattr(lists, name)[rows] for name in _FIELDS))
 
 
 def _sound(folder: Path, parent: Json) -> bool:

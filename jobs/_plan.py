@@ -61,7 +61,9 @@ def plan(
     towers = model.served.with_items(data)
     profiles = towers.profiles(data)
     frozen = config.score.fashion == "trained"
-    catalogue = score.Catalogue.of(towers, data, everything.shares, model.served_from(data), rules=rules, as_trained=frozen)
+    catalogue = score.Catalogue.of(
+        towers, data, everything.shares, model.served_from(data), rules=rules, as_trained=frozen
+    )
     if len(catalogue.positions) == 0:
         return Plan(
             by_popularity, popular, None, ("the model knows no eligible title: rows by popularity only",), outcome.gate

@@ -26,7 +26,7 @@ from recbatch.publish import TableWriter
 from recbatch.score import Ranker
 from recbatch.store import Lake
 
-from ._kept import Digests, Parent, merged
+from ._kept import Digests, Parent, merged, part
 from ._lake import RESULT_SECTIONS
 from ._model import Model
 from ._plan import Plan
@@ -123,7 +123,7 @@ class Shards:
             else:
                 reused += 1
             head = store.read_checked_json(kept / store.MANIFEST)
-            unchanged += head["kept_users"]
+            unchanged += head.get("kept_users", 0)
             recommended.append(np.load(kept / "recommended.npy", allow_pickle=False))
             for table in _TABLES:
                 rows[table.name] += head["rows"][table.name]
@@ -189,7 +189,8 @@ class Shards:
             kept, others = len(lists.users), np.setdiff1d(some, lists.users)
             for ranked in self.ranker.rank_all(events, others, length, batch):
                 lists = merged(lists, ranked)
-            yield lists, kept
+            for first in range(0, len(some), batch):
+                yield part(lists, slice(first, first + batch)), kept if first == 0 else 0
 
 
 @contextlib.contextmanager

@@ -178,10 +178,10 @@ class Score(_Section):
     keep_seen: bool = False
     """Whether titles of the user's history may be recommended."""
     fashion: Literal["nightly", "trained"] = "nightly"
-    """Whose popularity scores follow: tonight's, or that of the time the model was trained, so that only users with news
-    get other lists on a night without training."""
+    """Whether scores follow tonight's popularity, or that of the days the model was trained on: lists then change only
+    for users with news, until the next training."""
     reuse: bool = True
-    """Whether users on whom nothing bears that the parent run did not have keep its rows; lists are the same either way."""
+    """Whether users whose list cannot have changed keep the rows of the parent run; lists are the same either way."""
     users_per_shard: Positive = 100_000
     """Users per Parquet file, the unit of work; smaller nights take a twentieth of their users, at least 8,192."""
     users_per_batch: Positive = 4_096

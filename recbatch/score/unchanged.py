@@ -26,7 +26,7 @@ _NOTHING = np.uint64(0)
 def shared_digest(ranker: Ranker, data: Dataset, settings: Json) -> str | None:
     """Hex sha256 over all that a list depends on besides its user: candidates, towers, search, rules and settings.
 
-    Popularity is left out: lists that hold rows by it are never kept.
+    Popularity is left out: lists that hold rows by it are never kept. So are denials and pins: they are by user.
 
     Args:
         ranker: tonight's.
@@ -48,9 +48,8 @@ def shared_digest(ranker: Ranker, data: Dataset, settings: Json) -> str | None:
         "query_bias": _sha256(towers.query_bias),
         "search": [ranker.index.engine, int(getattr(ranker.index, "effort", 0))],
         "keep_seen": ranker.keep_seen,
-        "rules": rules.digest,
     }
-    if rules.caps is not None:
+    if rules.caps is not None:  # codes stand for `names`
         pinned = rules.pins.items if rules.pins is not None else catalogue.positions[:0]
         offered = rules.caps.values[np.concatenate([catalogue.positions, pinned])]
         depends_on["caps"] = [list(rules.caps.names), rules.caps.limits.tolist(), _sha256(offered)]
