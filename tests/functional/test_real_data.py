@@ -59,6 +59,7 @@ def test_the_demo_runs_on_the_sample_where_there_is_no_package_index(cli):
     assert done.stdout.count("\nuser ") == 3
 
 
+@pytest.mark.long
 def test_latest_small_through_tensorflow_datasets(cli, shared_data):
     imported = cli(
         "data", "import", shared_data / "ml-latest-small.zip", "--data-dir", cli.directory / "data", "--json"
@@ -101,6 +102,7 @@ def test_movietweetings_as_csv_keeps_ids_and_scripts(cli, shared_data):
     assert done["rows"]["recommendations"] == 100 * done["users"]
 
 
+@pytest.mark.long
 def test_the_tutorial_is_reproduced_and_ours_beats_it(cli):
     short = ("--set", "train.max_steps=150")
     done = cli("benchmark", "tutorial", "--json", *short, "--data-dir", cli.directory / "data")

@@ -16,7 +16,8 @@ from recbatch.views import _templates
 from recbatch.views._checks import run_check
 from tests.unit import _lake_fixture as lake_fixture
 from tests.unit._lake_fixture import RULES, SEEN
-from tests.unit.test_views_earlier import HISTORY
+
+from .test_views_earlier import HISTORY
 
 Tables = dict[str, list[tuple[Any, ...]]]
 Change = Callable[[Tables], None]
