@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from recbatch import schemas, store, views
 from recbatch.config import Config
-from recbatch.contracts import NO_TIME, Dataset, Json, SourceTables
+from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Dataset, Json, SourceTables
 from recbatch.errors import StorageFailed
 from recbatch.store import Lake
 
@@ -20,7 +20,6 @@ from ._lake import manifest_of
 
 _DAYS = 35
 """Days before the run date whose events are counted one by one: five weeks."""
-_DAY_MICROSECONDS = 86_400_000_000
 
 
 def account(tables: SourceTables, data: Dataset) -> Json:
@@ -32,7 +31,7 @@ def account(tables: SourceTables, data: Dataset) -> Json:
     """
     times = data.events.occurred_at[data.events.occurred_at != NO_TIME]
     end = int(np.datetime64(data.run_date, "D").astype(np.int64))
-    counts = np.bincount(np.maximum(times // _DAY_MICROSECONDS - (end - _DAYS) + 1, 0), minlength=_DAYS + 1)[1:]
+    counts = np.bincount(np.maximum(times // DAY_MICROSECONDS - (end - _DAYS) + 1, 0), minlength=_DAYS + 1)[1:]
     days = {(data.run_date - timedelta(days=_DAYS - n)).isoformat(): int(c) for n, c in enumerate(counts) if c}
     return {
         "events": len(data.events.items),

@@ -10,6 +10,7 @@ from recbatch import evaluate, index, metrics, score
 from recbatch.config import Config
 from recbatch.contracts import Dataset, Events, Popular, Split, Towers
 from recbatch.model import HistoryTowers
+from recbatch.rules import NONE, Rules
 from recbatch.score import Ranker
 
 _WEIGHTS = (1.0, 1.4, 0.7, 0.5, 0.35)
@@ -48,9 +49,30 @@ def returning_weight(towers: HistoryTowers, data: Dataset, parts: Split, config:
     return _WEIGHTS[int(np.argmax(reached))]
 
 
-def ranker_of(towers: Towers, learned_from: Events, data: Dataset, popular: Popular, *, keep_seen: bool) -> Ranker:
-    """A ranker by some weights, trained on `learned_from`, over exact search."""
+def ranker_of(
+    towers: Towers,
+    learned_from: Events,
+    data: Dataset,
+    popular: Popular,
+    *,
+    keep_seen: bool,
+    rules: Rules = NONE,
+    as_trained: bool = False,
+) -> Ranker:
+    """A ranker by some weights over exact search, or by popularity where they know no eligible title.
+
+    Args:
+        towers: weights.
+        learned_from: the events that they were trained on.
+        data: tonight's.
+        popular: the titles that may be recommended.
+        keep_seen: whether seen titles may come back.
+        rules: what lists obey.
+        as_trained: see `Catalogue.of`.
+    """
     known = towers.with_items(data)
-    catalogue = score.Catalogue.of(known, data, popular.shares, learned_from)
+    catalogue = score.Catalogue.of(known, data, popular.shares, learned_from, rules=rules, as_trained=as_trained)
+    if len(catalogue.positions) == 0:
+        return Ranker(popular, keep_seen=keep_seen, rules=rules)
     search = index.ExactIndex(catalogue.embeddings)
-    return Ranker(popular, known, catalogue, search, keep_seen, known.profiles(data))
+    return Ranker(popular, known, catalogue, search, keep_seen, known.profiles(data), rules)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from recbatch import evaluate, score, train
 from recbatch.config import Config
 from recbatch.contracts import Dataset, Json, Lists, Popular, Split
@@ -65,7 +63,7 @@ def lists_of(
     """The lists of the judged users on the morning before the held-out events, `judge.list_length` rows each."""
     ranker = exact_ranker(judged, data, popular, keep_seen=config.score.keep_seen)
     length, step = config.judge.list_length, config.score.users_per_batch
-    return _joined(list(ranker.rank_all(parts.train, pairs.users, length, step)))
+    return Lists.joined(list(ranker.rank_all(parts.train, pairs.users, length, step)))
 
 
 def exact_ranker(judged: Judged | None, data: Dataset, popular: Popular, *, keep_seen: bool) -> Ranker:
@@ -82,8 +80,3 @@ def _contenders(lake: Lake, model: Model, parent: Json | None) -> dict[str, Judg
         if judged is not None:
             found[evaluate.PARENT] = judged
     return found
-
-
-def _joined(batches: list[Lists]) -> Lists:
-    fields = ("users", "positions", "scores", "sources", "because")
-    return Lists(*(np.concatenate([getattr(batch, field) for batch in batches]) for field in fields))

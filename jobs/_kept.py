@@ -29,7 +29,6 @@ _TABLES = (schemas.RECOMMENDATIONS, schemas.RECOMMENDATIONS_BUFFER)
 _LAST_KEPT = schemas.SOURCES.index("model")
 """Rows by popularity, of a later source, are tonight's in every list."""
 _UNKNOWN = -2
-_FIELDS = ("users", "positions", "scores", "sources", "because")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +37,12 @@ class Digests:
 
     shared: str | None
     """None where lists are by popularity only."""
-    users: npt.NDArray[np.uint64]
+    users: npt.NDArray[np.uint64] | None
+    """Shape (users,); None where the next night cannot have the same `shared`: candidates follow fashion."""
 
     @classmethod
     def of(cls, ranker: Ranker, data: Dataset, config: Config, model_id: str) -> Digests:
-        """Of tonight; shape (users,) where there is a model."""
+        """Of tonight."""
         settings: Json = {
             "recbatch": __version__,
             "versions": versions(),
@@ -52,11 +52,12 @@ class Digests:
             "rule_settings": config.digest("rules"),
         }
         shared = score.shared_digest(ranker, data, settings)
-        return cls(shared, np.zeros(0, np.uint64) if shared is None else score.user_digests(ranker, data))
+        lasting = shared is not None and (config.score.fashion == "trained" or not data.has_times)
+        return cls(shared, score.user_digests(ranker, data) if lasting else None)
 
     def write(self, folder: Path) -> None:
         """Puts the users' digests into a run's folder."""
-        if self.shared is not None:
+        if self.users is not None:
             np.save(folder / FILE, self.users, allow_pickle=False)
 
 
@@ -73,7 +74,7 @@ class Parent:
     @classmethod
     def of(cls, lake: Lake, parent: Json | None, digests: Digests, data: Dataset, config: Config) -> Parent | None:
         """The parent run; none where nobody keeps anything: other candidates, no digests, or a file is damaged."""
-        if parent is None or digests.shared is None or parent.get("scored_with") != digests.shared:
+        if parent is None or digests.users is None or parent.get("scored_with") != digests.shared:
             return None
         folder = lake.run(parent["run_id"])
         if not config.score.reuse or not _sound(folder, parent):
@@ -118,17 +119,6 @@ class Parent:
         whole = (positions >= 0) & (sources >= 0) & (sources <= _LAST_KEPT) & (because != _UNKNOWN)
         kept = np.flatnonzero(self.same[users] & whole.all(axis=1))
         return Lists(users[kept], positions[kept], scores[kept], sources[kept], because[kept])
-
-
-def merged(first: Lists, second: Lists) -> Lists:
-    """The lists of both, by user."""
-    order = np.argsort(np.concatenate([first.users, second.users]))
-    return Lists(*(np.concatenate([getattr(first, name), getattr(second, name)])[order] for name in _FIELDS))
-
-
-def part(lists: Lists, rows: slice) -> Lists:
-    """Some of the lists."""
-    return Lists(*(getattr(lists, name)[rows] for name in _FIELDS))
 
 
 def _sound(folder: Path, parent: Json) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recbatch.contracts import NO_ITEM, NO_TIME, Events, Float32s, Int32s, Lists
+from recbatch.contracts import DAY_MICROSECONDS, NO_ITEM, NO_TIME, Events, Float32s, Int32s, Lists
 
 from ._item_item import ItemItem, by_popularity, co_occurrences, ease_weights, knn_weights
 
@@ -35,7 +35,6 @@ GRIDS: dict[str, tuple[Settings, ...]] = {
 }
 """Peer → the settings that are tried, on a validation split within what it may learn from."""
 
-_DAY_MICROSECONDS = 86_400_000_000
 _MOST_TITLES = 6_000
 """Titles in an item-item matrix, the most popular first: 144 MB in float32; others stand by popularity."""
 _USERS_AT_A_TIME = 512
@@ -187,7 +186,7 @@ class Popularity:
 def recent_counts(events: Events, num_items: int, half_life_days: float) -> Float32s:
     """Shape (items,): events, each halved for every half-life that it is older than the newest one."""
     newest = events.occurred_at.max(initial=NO_TIME)
-    age_days = np.where(events.occurred_at == NO_TIME, 0, newest - events.occurred_at) / _DAY_MICROSECONDS
+    age_days = np.where(events.occurred_at == NO_TIME, 0, newest - events.occurred_at) / DAY_MICROSECONDS
     return np.bincount(events.items, 2.0 ** (-age_days / half_life_days), num_items).astype(np.float32)
 
 

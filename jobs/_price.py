@@ -13,13 +13,14 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from recbatch import evaluate, index, metrics, schemas, score
+from recbatch import evaluate, metrics, schemas, score
 from recbatch.config import Config
 from recbatch.contracts import NO_ITEM, Dataset, Events, Int32s, Lists, Towers
 from recbatch.evaluate import HeldOut
 from recbatch.rules import Rules
-from recbatch.score import Catalogue, Ranker
+from recbatch.score import Ranker
 
+from ._force import ranker_of
 from ._model import Model
 from ._rules import RuleBook
 
@@ -73,17 +74,14 @@ def _rows(book: RuleBook, model: Model | None, data: Dataset, config: Config) ->
     """Rule → users, rows that they would have had without it, users whose list it shortens."""
     generator = np.random.default_rng(config.seed)
     users = np.sort(generator.choice(data.num_users, min(_USERS, data.num_users), replace=False)).astype(np.int32)
+    k = config.score.k
     weights = (model.served, model.served_from(data)) if model else None
-    lists = _lists(book, weights, data, data.events, data.run_date, users, config.score.k, config)
+    lists = _lists(book, weights, data, data.events, data.run_date, users, k, config)
     return {
-        name: (len(users), _missing(without, lists[""]), int((without.lengths(config.score.k) > _lengths(lists)).sum()))
+        name: (len(users), _missing(without, lists[""]), int((without.lengths(k) > lists[""].lengths(k)).sum()))
         for name, without in lists.items()
         if name
     }
-
-
-def _lengths(lists: dict[str, Lists]) -> np.ndarray:
-    return lists[""].lengths(lists[""].positions.shape[1])
 
 
 def _missing(without: Lists, whole: Lists) -> int:
@@ -163,17 +161,12 @@ def _rankers(
 ) -> Callable[[Rules], Ranker]:
     """From rules to a ranker over exact search that obeys them."""
     everything = score.by_popularity(data, events, morning, config.popular)
-    towers = weights[0].with_items(data) if weights else None
-    profiles = towers.profiles(data) if towers else None
+    keep_seen, frozen = config.score.keep_seen, config.score.fashion == "trained"
 
     def ranker(rules: Rules) -> Ranker:
-        popular, keep_seen = score.only(everything, rules.eligible), config.score.keep_seen
-        if weights and towers:
-            frozen = config.score.fashion == "trained"
-            catalogue = Catalogue.of(towers, data, everything.shares, weights[1], rules=rules, as_trained=frozen)
-            if len(catalogue.positions):
-                search = index.ExactIndex(catalogue.embeddings)
-                return Ranker(popular, towers, catalogue, search, keep_seen, profiles, rules)
-        return Ranker(popular, keep_seen=keep_seen, rules=rules)
+        popular = score.only(everything, rules.eligible)
+        if weights is None:
+            return Ranker(popular, keep_seen=keep_seen, rules=rules)
+        return ranker_of(*weights, data, popular, keep_seen=keep_seen, rules=rules, as_trained=frozen)
 
     return ranker

@@ -14,7 +14,17 @@ import pyarrow.compute as pc
 from recbatch import rules, score, sources, split, store
 from recbatch.config import Config, toml_value
 from recbatch.config import Rules as Settings
-from recbatch.contracts import Bools, Dataset, Exclusions, Float32s, InputFile, Int32s, Json, SourceTables
+from recbatch.contracts import (
+    DAY_MICROSECONDS,
+    Bools,
+    Dataset,
+    Exclusions,
+    Float32s,
+    InputFile,
+    Int32s,
+    Json,
+    SourceTables,
+)
 from recbatch.errors import DataError
 from recbatch.rules import Caps, Denial, Pin, Rules
 
@@ -212,4 +222,4 @@ def _askable(data: Dataset) -> pa.Table:
 
 
 def _days_before(day: date, days: int) -> int:
-    return split.microseconds(day) - days * 86_400_000_000
+    return split.microseconds(day) - days * DAY_MICROSECONDS

@@ -26,7 +26,7 @@ from recbatch.publish import TableWriter
 from recbatch.score import Ranker
 from recbatch.store import Lake
 
-from ._kept import Digests, Parent, merged, part
+from ._kept import Digests, Parent
 from ._lake import RESULT_SECTIONS
 from ._model import Model
 from ._plan import Plan
@@ -185,12 +185,12 @@ class Shards:
             return
         for start in range(0, len(users), _BATCHES_READ * batch):
             some = users[start : start + _BATCHES_READ * batch]
-            lists = self.parent.lists(some)
-            kept, others = len(lists.users), np.setdiff1d(some, lists.users)
-            for ranked in self.ranker.rank_all(events, others, length, batch):
-                lists = merged(lists, ranked)
+            own = self.parent.lists(some)
+            kept, others = len(own.users), np.setdiff1d(some, own.users)
+            lists = Lists.joined([own, *self.ranker.rank_all(events, others, length, batch)])
+            lists = lists.rows(np.argsort(lists.users))
             for first in range(0, len(some), batch):
-                yield part(lists, slice(first, first + batch)), kept if first == 0 else 0
+                yield lists.rows(slice(first, first + batch)), kept if first == 0 else 0
 
 
 @contextlib.contextmanager

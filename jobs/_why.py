@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch import index, publish, schemas, score, split, store, train, views, withdrawn
+from recbatch import publish, schemas, score, split, store, train, views, withdrawn
 from recbatch.config import Config
 from recbatch.contracts import NO_TIME, Dataset, Int32s, Json
 from recbatch.rules import Caps, Rules
-from recbatch.score import Catalogue, Ranker
+from recbatch.score import Ranker
 from recbatch.store import Lake
 
+from ._force import ranker_of
 from ._items import find_item
 from ._rules import RuleBook, require_same_files, rule_book
 from ._say import Say
@@ -102,16 +103,15 @@ class _Night:
         require_same_files(book, run)
         day = date.fromisoformat(run["run_date"])
         rules = book.rules(day)
-        popular = score.by_popularity(data, data.events, day, config.popular)
-        ranker = Ranker(score.only(popular, rules.eligible), keep_seen=run["keep_seen"], rules=rules)
+        popular = score.only(score.by_popularity(data, data.events, day, config.popular), rules.eligible)
+        ranker = Ranker(popular, keep_seen=run["keep_seen"], rules=rules)
         if run.get("model_id"):
-            towers = train.load(lake, run["model_id"], train.SERVED).with_items(data)
+            towers = train.load(lake, run["model_id"], train.SERVED)
             before = split.microseconds(date.fromisoformat(run["trained_before"]))
             learned = data.events.where(data.events.occurred_at < before)
             frozen = config.score.fashion == "trained"
-            catalogue = Catalogue.of(towers, data, popular.shares, learned, rules=rules, as_trained=frozen)
-            search = index.ExactIndex(catalogue.embeddings)
-            ranker = replace(ranker, towers=towers, catalogue=catalogue, index=search, profiles=towers.profiles(data))
+            keep_seen = run["keep_seen"]
+            ranker = ranker_of(towers, learned, data, popular, keep_seen=keep_seen, rules=rules, as_trained=frozen)
         return cls(run, data, book, rules, ranker)
 
     def answer(self, user: str, item_id: str, title: str) -> Answer:

@@ -11,8 +11,8 @@ Ids are strings at the edges; inside, a user or an item is its int32 position.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +30,9 @@ Bools = npt.NDArray[np.bool_]
 
 NO_TIME = np.iinfo(np.int64).min
 """`Events.occurred_at` of an event without a time: before every date."""
+
+DAY_MICROSECONDS = 86_400_000_000
+"""The unit of `Events.occurred_at`, times a day."""
 
 NO_ITEM = -1
 """Padding in an array of item positions: no candidate was left. Never reaches a table."""
@@ -239,6 +242,13 @@ class Exclusions:
     items: Int32s
     """Shape (n,): candidate positions, sorted and unique within a query."""
 
+    def of_queries(self, queries: Int32s | Int64s) -> Exclusions:
+        """Those of some queries, in the order asked for."""
+        counts = np.diff(self.offsets)[queries]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+        return Exclusions(offsets, self.items[np.repeat(self.offsets[queries], counts) + within])
+
 
 class Index(Protocol):
     """Top-k search over a fixed candidate matrix. The exact engine is the oracle of every test."""
@@ -325,6 +335,15 @@ class Lists:
     """Shape (B, length): index into `schemas.SOURCES`."""
     because: Int32s
     """Shape (B, length): item position of the reason, NO_ITEM where there is none."""
+
+    def rows(self, which: slice | Int64s) -> Lists:
+        """Some of the lists, in the order asked for."""
+        return Lists(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    @staticmethod
+    def joined(batches: Sequence[Lists]) -> Lists:
+        """The lists of several batches, one batch behind the other."""
+        return Lists(*(np.concatenate([getattr(batch, field.name) for batch in batches]) for field in fields(Lists)))
 
     def lengths(self, k: int) -> Int64s:
         """Shape (B,): rows of each user among the first k ranks."""

@@ -16,10 +16,8 @@ import pyarrow.compute as pc
 
 from recbatch import store
 from recbatch.config import Data
-from recbatch.contracts import NO_TIME, Bools, Dataset, Events, Int32s, SourceTables
+from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Bools, Dataset, Events, Int32s, SourceTables
 from recbatch.errors import DataError
-
-_DAY_MICROSECONDS = 86_400_000_000
 
 
 def build(tables: SourceTables, settings: Data, run_date: date, *, merge_by_title: bool | None = None) -> Dataset:
@@ -153,7 +151,7 @@ def _inhuman(events: Events, most_per_day: int) -> Bools:
     suspects = np.flatnonzero(events.counts > most_per_day)
     found = np.zeros(events.num_users, np.bool_)
     for user in suspects:  # few: each has thousands of events
-        days = events.occurred_at[events.offsets[user] : events.offsets[user + 1]] // _DAY_MICROSECONDS
+        days = events.occurred_at[events.offsets[user] : events.offsets[user + 1]] // DAY_MICROSECONDS
         found[user] = np.unique(days, return_counts=True)[1].max() > most_per_day
     return found
 

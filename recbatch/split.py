@@ -8,9 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import numpy as np
 
 from recbatch.config import Judge
-from recbatch.contracts import NO_TIME, Dataset, Events, Split
-
-_DAY_MICROSECONDS = 86_400_000_000
+from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Dataset, Events, Split
 
 
 def microseconds(day: date) -> int:
@@ -38,7 +36,7 @@ def by_time(data: Dataset, settings: Judge, *, not_before: date | None = None) -
     events, run_date = data.events, data.run_date
     active = np.flatnonzero(events.counts)
     last_event = events.occurred_at[events.offsets[active + 1] - 1]
-    age = (microseconds(run_date) - 1 - last_event[last_event != NO_TIME]) // _DAY_MICROSECONDS
+    age = (microseconds(run_date) - 1 - last_event[last_event != NO_TIME]) // DAY_MICROSECONDS
     age = np.sort(age[age < settings.max_days])
     wanted = settings.users_wanted
     days = int(age[wanted - 1]) + 1 if len(age) >= wanted else settings.max_days

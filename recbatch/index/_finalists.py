@@ -120,11 +120,3 @@ def is_excluded(exclude: Exclusions, rows: Int64s, columns: Int32s, num_items: i
         return np.zeros(len(wanted), dtype=np.bool_)
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.asarray(keys[place] == wanted)
-
-
-def subset(exclude: Exclusions, rows: Int64s) -> Exclusions:
-    """The exclusions of some queries, in the order asked for."""
-    counts = np.diff(exclude.offsets)[rows]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-    return Exclusions(offsets, exclude.items[np.repeat(exclude.offsets[rows], counts) + within])

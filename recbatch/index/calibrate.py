@@ -15,7 +15,6 @@ import numpy as np
 from recbatch.config import Index as Settings
 from recbatch.contracts import Exclusions, Float32s, Index, Int32s, Json
 from recbatch.index import _threads
-from recbatch.index._finalists import subset
 from recbatch.index.certify import recalls
 from recbatch.index.exact import ExactIndex
 from recbatch.index.scann import FIRST_EFFORT, ScannIndex
@@ -110,7 +109,7 @@ def calibrate(
         return Calibration("exact", 0, f"about {expected:.1f} s of exact search: nothing is cheaper", users), exact
     began = time.monotonic()
     rows = np.arange(0, len(queries), max(1, len(queries) // _SAMPLE))
-    sample = queries[rows], subset(exclude, rows)
+    sample = queries[rows], exclude.of_queries(rows)
     # Compiled here, so that its rate is the one of a large night.
     rate, truth = _timed(lambda: ExactIndex(candidates, compiled=True).search(sample[0], k, sample[1])[0], warm=True)
     trials = [Trial("exact", 0, 1.0, rate * len(rows), 0.0)]

@@ -15,7 +15,7 @@ import numpy as np
 from recbatch import _tensorflow
 from recbatch.contracts import NO_ITEM, Exclusions, Float32s, Index, Int32s, Int64s
 from recbatch.index import _compiled, _threads
-from recbatch.index._finalists import is_excluded, subset, top_k, unpack
+from recbatch.index._finalists import is_excluded, top_k, unpack
 from recbatch.index.exact import ExactIndex
 
 _MARGIN = 16
@@ -98,7 +98,7 @@ class ScannIndex:
         for level in np.unique(bucket):
             rows = np.flatnonzero(bucket == level)
             wanted = min(self.num_items, k + int(excluded[rows].max()) + _MARGIN)
-            positions[rows], scores[rows] = self._search_bucket(queries[rows], k, subset(exclude, rows), wanted)
+            positions[rows], scores[rows] = self._search_bucket(queries[rows], k, exclude.of_queries(rows), wanted)
         return positions, scores
 
     def _search_bucket(self, queries: Float32s, k: int, exclude: Exclusions, wanted: int) -> tuple[Int32s, Float32s]:
@@ -114,7 +114,7 @@ class ScannIndex:
             doubtful |= np.nan_to_num(fetched, nan=np.inf).min(axis=1) >= scores[:, -1] - slack
         redo = np.flatnonzero(doubtful)
         if len(redo):
-            positions[redo], scores[redo] = self.twin.search(queries[redo], k, subset(exclude, redo))
+            positions[redo], scores[redo] = self.twin.search(queries[redo], k, exclude.of_queries(redo))
         return positions, scores
 
     def _best(

@@ -10,6 +10,7 @@ from recbatch.contracts import Dataset, Events, Exclusions, Float32s, Int32s, To
 from recbatch.errors import DataError
 from recbatch.model import vocabulary_positions
 from recbatch.rules import Rules
+from recbatch.score import barring
 from recbatch.score.trend import as_learned, fashion
 
 _COLLAPSED = 1e-6
@@ -120,6 +121,4 @@ def exclusions(events: Events, columns: Int32s | None = None) -> Exclusions:
     users = events.users_of_events().astype(np.int64)[items >= 0]
     items = items[items >= 0]
     width = int(items.max(initial=0)) + 1
-    keys = np.unique(users * width + items)
-    offsets = np.searchsorted(keys, np.arange(events.num_users + 1, dtype=np.int64) * width)
-    return Exclusions(offsets.astype(np.int64), (keys % width).astype(np.int32))
+    return barring.of_keys(users * width + items, events.num_users, width)

@@ -6,7 +6,6 @@ import numpy as np
 
 from recbatch import schemas
 from recbatch.contracts import NO_ITEM, Bools, Exclusions, Float32s, Index, Int32s, Int64s, Popular
-from recbatch.score import barring
 from recbatch.score.catalogue import Catalogue
 from recbatch.score.drafting import Draft
 
@@ -40,7 +39,7 @@ def append_best(
         short, step = [], max(1, _CELLS // max(1, depth))
         for start in range(0, len(todo), step):
             part = todo[start : start + step]
-            stream, scores = _found(index, catalogue, queries[part], depth, barring.rows_of(exclude, part))
+            stream, scores = _found(index, catalogue, queries[part], depth, exclude.of_queries(part))
             choice = draft.choose(rows[part], stream)
             again = draft.could_take(rows[part], choice, kinds) & (stream[:, -1] != NO_ITEM) & (depth < most)
             done = np.flatnonzero(~again)
@@ -77,7 +76,7 @@ def append_popular(draft: Draft, barred: Exclusions, by_model: Bools, popular: P
     step = max(1, _CELLS // max(1, len(popular.shares)))
     for start in range(0, len(rest), step):
         part = rest[start : start + step]
-        _append_free(draft, part, segment[part], barring.rows_of(barred, part), popular)
+        _append_free(draft, part, segment[part], barred.of_queries(part), popular)
     draft.copy(simple, standing_for_all[of])
 
 

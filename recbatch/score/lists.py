@@ -87,7 +87,7 @@ class Ranker:
             users: shape (B,): their positions.
         """
         seen = barring.nothing(len(users)) if self.keep_seen else exclusions(self.rules.seen(mine))
-        return seen if self.rules.denied is None else barring.union(seen, barring.rows_of(self.rules.denied, users))
+        return seen if self.rules.denied is None else barring.union(seen, self.rules.denied.of_queries(users))
 
     def _pin(self, draft: Draft, barred: Exclusions) -> Exclusions:
         """Pinned titles come first; gives what is barred from then on."""
@@ -118,7 +118,7 @@ class Ranker:
         queries = self.towers.embed(histories, None if profiles is None else profiles[rows])
         if not np.isfinite(queries).all():
             raise DataError("a query embedding is not finite; train anew with --train always")
-        exclude = barring.renamed(barring.rows_of(barred, rows), self.catalogue.candidate_of_item)
+        exclude = barring.renamed(barred.of_queries(rows), self.catalogue.candidate_of_item)
         had = draft.have[rows]
         append_best(draft, rows, queries, exclude, self.catalogue, self.index)
         by_model[rows] = draft.have[rows] > had

@@ -11,12 +11,10 @@ import pyarrow.compute as pc
 
 from recbatch import schemas
 from recbatch.config import Popular as Settings
-from recbatch.contracts import NO_TIME, Bools, Dataset, Events, Float32s, Int32s, Popular
+from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Bools, Dataset, Events, Float32s, Int32s, Popular
 from recbatch.errors import ConfigError
 from recbatch.rules import Caps
 from recbatch.score.trend import tomorrow
-
-_DAY_MICROSECONDS = 86_400_000_000
 
 
 def by_popularity(data: Dataset, events: Events, until: date, settings: Settings) -> Popular:
@@ -43,7 +41,7 @@ def by_popularity(data: Dataset, events: Events, until: date, settings: Settings
     shares = [overall]
     if len(segments) > 1:
         now = int(np.datetime64(until, "us").astype(np.int64))
-        age_days = np.where(events.occurred_at == NO_TIME, 0, now - events.occurred_at) / _DAY_MICROSECONDS
+        age_days = np.where(events.occurred_at == NO_TIME, 0, now - events.occurred_at) / DAY_MICROSECONDS
         counts = events.weights * 2.0 ** (-age_days / settings.half_life_days)
         segment_of_event = segment_of_user[events.users_of_events()]
     for number in range(1, len(segments)):

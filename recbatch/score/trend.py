@@ -13,7 +13,7 @@ from datetime import date, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from recbatch.contracts import NO_TIME, Events, Float32s, Int32s, Int64s
+from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Events, Float32s, Int32s, Int64s
 
 Float64s = npt.NDArray[np.float64]
 
@@ -25,7 +25,6 @@ _LATEST_DAYS = 30
 _TOP = 10
 _UNSEEN = 0.5
 """Events that every title has besides its own: log shares of rare titles differ by no more than chance explains."""
-_DAY_MICROSECONDS = 86_400_000_000
 
 
 def tomorrow(events: Events, titles: int, until: date) -> Float32s:
@@ -55,8 +54,8 @@ class _Log:
     """Events in order of time, by day."""
 
     def __init__(self, times: Int64s, items: Int32s, weights: Float32s, titles: int) -> None:
-        self._days: Float64s = times / _DAY_MICROSECONDS
-        self._day: Int64s = times // _DAY_MICROSECONDS
+        self._days: Float64s = times / DAY_MICROSECONDS
+        self._day: Int64s = times // DAY_MICROSECONDS
         self._items, self._weights, self._titles = items, weights.astype(np.float64), titles
 
     def morning(self, day: int, half_life: float) -> Float64s:
@@ -114,7 +113,7 @@ def as_learned(learned_from: Events, counted: Events, titles: int, weight: float
     last = int(learned_from.occurred_at.max(initial=NO_TIME))
     if last == NO_TIME:
         return np.zeros(titles, dtype=np.float32)
-    until = date(1970, 1, 1) + timedelta(days=last // _DAY_MICROSECONDS + 1)
+    until = date(1970, 1, 1) + timedelta(days=last // DAY_MICROSECONDS + 1)
     return fashion(tomorrow(counted, titles, until), learned_from, weight)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch.contracts import Bools, Int64s
+from recbatch.contracts import DAY_MICROSECONDS, Bools, Int64s
 from recbatch.errors import DataError
 from recbatch.sources.parts import Part
 
@@ -46,7 +46,7 @@ class Times:
 
 def micros_of(day: date) -> int:
     """Microseconds from 1970 to the first instant of a day, UTC."""
-    return (day - date(1970, 1, 1)).days * 86_400_000_000
+    return (day - date(1970, 1, 1)).days * DAY_MICROSECONDS
 
 
 def read_times(part: Part, name: str, unit: str, today: date) -> Times:
