@@ -30,7 +30,7 @@ def write_lookup(folder: Path, target: Path, k: int) -> int:
     lists, buffer = _Rows(folder, schemas.RECOMMENDATIONS, names), _Rows(folder, schemas.RECOMMENDATIONS_BUFFER, names)
     step = max(1, _ROWS_PER_BATCH * max(len(users), 1) // max(lists.total + buffer.total, 1))
     schema = _schema(names, k)
-    with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with pa.output_stream(str(target), compression=None, buffer_size=1 << 20) as sink, pa.ipc.new_file(sink, schema) as writer:
         writer.write(_popular(folder, names, schema))
         for start in range(0, len(users), step):
             some = users.slice(start, step)

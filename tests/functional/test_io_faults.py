@@ -26,7 +26,7 @@ def one_night(tmp_path_factory):
     assert attempt(root, RUNS[0]).code == 0
     whole = root.with_name("whole")
     shutil.copytree(root, whole)
-    trial = attempt(whole, RUNS[1])
+    trial = attempt(whole, RUNS[1], Plan())
     assert trial.code == 0, trial.line
     return root, trial.calls, settled(whole)
 
@@ -36,12 +36,12 @@ def settled(root: Path) -> dict[str, str]:
     return {name: digest for name, digest in state(root).items() if name not in LIVE} | dict.fromkeys(LIVE, "")
 
 
-def problem(base: Path, whole: dict[str, str], root: Path, plan: Plan, limit: int | None = None) -> str | None:
+def problem(base: Path, whole: dict[str, str], root: Path, plan: Plan) -> str | None:
     """What is wrong after a publication under a plan; and after the next one, which must need no hand."""
     if base != root:
         shutil.copytree(base, root)
     before = state(root)
-    trial = attempt(root, RUNS[1], plan, limit)
+    trial = attempt(root, RUNS[1], plan)
     after = state(root)
     found = None
     if plan.at and plan.code is None:
@@ -64,7 +64,7 @@ def problem(base: Path, whole: dict[str, str], root: Path, plan: Plan, limit: in
     elif settled(root) != whole or any(Lake(root).staging.iterdir()):
         found = f"other than undisturbed: {sorted({name for name, _ in settled(root).items() ^ whole.items()})}"
     if found:
-        return f"{plan} {limit} {trial.calls[plan.at - 1]}: {found}"
+        return f"{plan} {trial.calls[plan.at - 1]}: {found}"
     shutil.rmtree(root)
     return None
 
