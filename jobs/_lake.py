@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import stat
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
 from recbatch import publish, store, views
 from recbatch.contracts import Dataset, Json
+from recbatch.errors import ConfigError, PermissionRefused
 from recbatch.store import Lake
 
 if TYPE_CHECKING:
@@ -51,6 +55,36 @@ def repair(lake: Lake) -> list[str]:
         finish(lake, live, user, now())
         live = views.live_runs(lake)
     return live
+
+
+def share(lake: Lake, group: str | None) -> None:
+    """Gives the lake to a group: what is there, and by the folders' set-group-id bit all that comes.
+
+    Args:
+        lake: its folders exist; a lake that has been shared with the group already is left as it is.
+        group: its name; none leaves the lake as it is.
+
+    Raises:
+        ConfigError: this machine knows no such group.
+        PermissionRefused: this user is no member of it, or does not own the lake.
+    """
+    if group is None:
+        return
+    try:
+        wanted = grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise ConfigError(f"ops.reader_group: no group {group!r} on this machine; correct it or create it") from error
+    root = lake.root.stat()
+    if root.st_gid == wanted and root.st_mode & stat.S_ISGID:
+        return
+    for path in [*lake.root.rglob("*"), lake.root]:  # the root last: it says that all of it is done
+        try:
+            os.chown(path, -1, wanted, follow_symlinks=False)
+        except PermissionError as error:
+            who = f"this user may not give it to group {group} (ops.reader_group)"
+            raise PermissionRefused(f"{path}: {who}; become a member of it, or set another") from error
+        if path.is_dir():
+            path.chmod(store.FOLDER_MODE | stat.S_ISGID)
 
 
 def commit(lake: Lake, live: list[str]) -> None:

@@ -26,6 +26,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -37,6 +38,7 @@ from recbatch.errors import InputMissing, LockHeld, StorageFailed, UsageError, n
 FILE_MODE = 0o640
 """Readers of the group may read, nobody else."""
 FOLDER_MODE = 0o750
+"""Beside it a folder keeps its set-group-id bit, by which all that is made in it belongs to its group."""
 MANIFEST = "manifest.json"
 _CHUNK_BYTES = 1 << 20
 _RUN_ID = re.compile(r"(\d{4}-\d{2}-\d{2})\.([1-9]\d{0,8})")
@@ -142,7 +144,12 @@ def make_folder(folder: Path) -> None:
         return
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    folder.chmod(FOLDER_MODE)
+    _set_mode(folder)
+
+
+def _set_mode(path: Path) -> None:
+    is_folder = path.is_dir()
+    path.chmod(FOLDER_MODE | path.stat().st_mode & stat.S_ISGID if is_folder else FILE_MODE)
 
 
 def checked_run_id(text: str) -> str:
@@ -260,7 +267,7 @@ def seal(folder: Path, head: Json) -> Json:
         The manifest.
     """
     for path in sorted(folder.rglob("*")):
-        path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
+        _set_mode(path)
         fsync_path(path)
     manifest = write_checked_json(folder / MANIFEST, head | {"files": describe_files(folder)})
     fsync_path(folder)
