@@ -61,8 +61,10 @@ class Gc(Section):
 
 
 class Ops(Section):
-    """Who is told how a night went; no result depends on it, and no manifest repeats it."""
+    """Who is told how a night went, and who may read; no result depends on it, and no manifest repeats it."""
 
+    reader_group: Annotated[str, Field(min_length=1)] | None = None
+    """Unix group whose members may read the lake (files 0640, folders 2750); none: the group of whoever runs nights."""
     metrics_file: str | None = None
     """Prometheus textfile, written whole after every night, failed ones included; none: no file."""
     ping_url: str | None = None

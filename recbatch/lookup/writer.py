@@ -18,6 +18,7 @@ _ROWS_PER_BATCH = 2_000_000
 """Rows in one record batch, about: 26 MB in the file, a few times that while it is made."""
 _ROWS_PER_READ = 320_000
 """Rows read at a time from one table: some row groups of `publish.ROWS_PER_GROUP`."""
+_BUFFER_BYTES = 1 << 20
 _COLUMNS = ["user_id", "item_id", "score", "source", "because_item_id"]
 _TEXTS = ["user_id", "item_id", "source", "because_item_id"]
 
@@ -30,7 +31,10 @@ def write_lookup(folder: Path, target: Path, k: int) -> int:
     lists, buffer = _Rows(folder, schemas.RECOMMENDATIONS, names), _Rows(folder, schemas.RECOMMENDATIONS_BUFFER, names)
     step = max(1, _ROWS_PER_BATCH * max(len(users), 1) // max(lists.total + buffer.total, 1))
     schema = _schema(names, k)
-    with pa.output_stream(str(target), compression=None, buffer_size=1 << 20) as sink, pa.ipc.new_file(sink, schema) as writer:
+    with (
+        pa.output_stream(str(target), compression=None, buffer_size=_BUFFER_BYTES) as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
         writer.write(_popular(folder, names, schema))
         for start in range(0, len(users), step):
             some = users.slice(start, step)

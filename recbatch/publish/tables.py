@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,23 +18,15 @@ _BUFFER_BYTES = 1 << 20
 """Arrow writes every page and header by itself otherwise: some 40 calls for a file of a few rows."""
 
 
-class _BufferedWriter(pq.ParquetWriter):
-    """Owns the stream that it writes to, as the base class does where it opens a path itself."""
-
-    def __init__(self, path: Path, schema: pa.Schema, **settings: Any) -> None:
-        stream = pa.output_stream(str(path), compression=None, buffer_size=_BUFFER_BYTES)
-        super().__init__(stream, schema, **settings)
-        self.file_handle = stream
-
-
 def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """A writer with the settings of every table of the lake.
 
     Floats are split by bytes, which compress better so; a dictionary of scores would be as long as the column.
     """
     numbers = [field.name for field in schema if pa.types.is_floating(field.type)]
-    return _BufferedWriter(
-        path,
+    stream = pa.output_stream(str(path), compression=None, buffer_size=_BUFFER_BYTES)
+    writer = pq.ParquetWriter(
+        stream,
         schema,
         compression="zstd",
         use_dictionary=[_leaf(field) for field in schema if field.name not in numbers],
@@ -44,6 +35,8 @@ def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         write_page_index=True,
         store_schema=False,
     )
+    writer.file_handle = stream  # as if the writer had opened the path itself: it closes the stream
+    return writer
 
 
 def _leaf(field: pa.Field) -> str:

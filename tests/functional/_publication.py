@@ -14,8 +14,8 @@ from multiprocessing import reduction
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute  # noqa: F401 - late imports of a publication, before the fork
-import pyarrow.dataset  # noqa: F401
+import pyarrow.compute
+import pyarrow.dataset
 from recbatch.jobs import _codes, _lake
 
 from recbatch import jobs, lookup, publish, schemas, store, views  # noqa: F401 - `jobs` comes first: no cycle
