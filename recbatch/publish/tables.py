@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from recbatch import schemas, store
 from recbatch.contracts import AuditResult
 from recbatch.errors import naming
+from recbatch.publish._dictionaries import compact
 
 ROWS_PER_GROUP = 20_000
 """Small groups make lookups fast: 4.6 ms against 8.1 ms at 122,880 rows over 2M sorted rows."""
@@ -18,10 +19,15 @@ _BUFFER_BYTES = 1 << 20
 """Arrow writes every page and header by itself otherwise: some 40 calls for a file of a few rows."""
 
 
-def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+def parquet_writer(path: Path, schema: pa.Schema, sorted_by: Sequence[str] | None = None) -> pq.ParquetWriter:
     """A writer with the settings of every table of the lake.
 
     Floats are split by bytes, which compress better so; a dictionary of scores would be as long as the column.
+
+    Args:
+        path: of the file.
+        schema: of its rows.
+        sorted_by: text columns with statistics, which prune nothing in unsorted ones; none: all.
     """
     numbers = [field.name for field in schema if pa.types.is_floating(field.type)]
     stream = pa.output_stream(str(path), compression=None, buffer_size=_BUFFER_BYTES)
@@ -29,6 +35,7 @@ def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
         stream,
         schema,
         compression="zstd",
+        write_statistics=[_leaf(field) for field in schema if _has_statistics(field, sorted_by)],
         use_dictionary=[_leaf(field) for field in schema if field.name not in numbers],
         column_encoding=dict.fromkeys(numbers, "BYTE_STREAM_SPLIT"),
         write_page_checksum=True,
@@ -42,6 +49,12 @@ def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 def _leaf(field: pa.Field) -> str:
     """What Parquet calls the column that holds the values."""
     return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
+
+
+def _has_statistics(field: pa.Field, sorted_by: Sequence[str] | None) -> bool:
+    """A minimum and maximum per row group and page; for text they cost as much as the encoding."""
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return sorted_by is None or field.name in sorted_by or not pa.types.is_string(kind)
 
 
 class TableWriter:
@@ -97,9 +110,12 @@ class TableWriter:
         ready = rows.num_rows - rows.num_rows % ROWS_PER_GROUP if whole_groups else rows.num_rows
         with naming(self._folder):
             if self._writer is None:
-                self._writer = parquet_writer(self._folder / f"part-{self._files:05d}.parquet", rows.schema)
+                name = f"part-{self._files:05d}.parquet"
+                self._writer = parquet_writer(self._folder / name, rows.schema, self._table.sorted_by)
                 self._files += 1
-            self._writer.write_table(rows.slice(0, ready), row_group_size=ROWS_PER_GROUP)
+            for start in range(0, max(1, ready), ROWS_PER_GROUP):
+                group = rows.slice(start, min(ROWS_PER_GROUP, ready - start))
+                self._writer.write_table(compact(group), row_group_size=ROWS_PER_GROUP)
         rest = rows.slice(ready)
         self._waiting = [rest] if rest.num_rows else []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,6 @@ from recbatch.contracts import (
     Dataset,
     Events,
     Exclusions,
-    Float32s,
     Index,
     Int32s,
     Int64s,
@@ -163,23 +163,33 @@ def to_table(lists: Lists, data: Dataset, first_rank: int = 1, last_rank: int | 
         last_rank: the last rank wanted; none: all.
 
     Returns:
-        One row per user and rank that holds an item.
+        One row per user and rank that holds an item; text as positions into the dataset's names, which the writer of
+        a table cuts down to those of each row group.
     """
     window: slice = slice(first_rank - 1, last_rank)
     positions: Int32s = lists.positions[:, window]
-    row, column = np.nonzero(positions != NO_ITEM)
-    items = pa.array(positions[row, column])
-    because: Int32s = lists.because[:, window][row, column]
-    scores: Float32s = lists.scores[:, window][row, column]
-    return pa.table(
-        {
-            "user_id": data.user_ids.take(pa.array(lists.users[row])),
-            "rank": pa.array((column + first_rank).astype(np.int16)),
-            "item_id": data.item_ids.take(items),
-            "title": data.titles.take(items),
-            "score": pa.array(scores),
-            "source": pa.array(schemas.SOURCES).take(pa.array(lists.sources[:, window][row, column])),
-            "because_item_id": data.item_ids.take(pa.array(because, mask=because == NO_ITEM)),
-        },
-        schema=schemas.arrow(schemas.RECOMMENDATIONS),
-    )
+    there = positions != NO_ITEM
+    whole = bool(there.all())
+
+    def flat(cells: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.ravel(cells) if whole else cells[there]
+
+    items = pa.array(flat(positions))
+    because = flat(lists.because[:, window])
+    ranks = np.arange(first_rank, first_rank + positions.shape[1], dtype=np.int16)
+    columns = {
+        "user_id": _named(pa.array(np.repeat(lists.users, there.sum(axis=1))), data.user_ids),
+        "rank": pa.array(flat(np.broadcast_to(ranks, positions.shape))),
+        "item_id": _named(items, data.item_ids),
+        "title": _named(items, data.titles),
+        "score": pa.array(flat(lists.scores[:, window])),
+        "source": _named(pa.array(flat(lists.sources[:, window])), pa.array(schemas.SOURCES)),
+        "because_item_id": _named(pa.array(because, mask=because == NO_ITEM), data.item_ids),
+    }
+    nullable = {field.name: field.nullable for field in schemas.arrow(schemas.RECOMMENDATIONS)}
+    fields = [pa.field(name, column.type, nullable=nullable[name]) for name, column in columns.items()]
+    return pa.table(list(columns.values()), schema=pa.schema(fields))
+
+
+def _named(positions: pa.Array, names: pa.StringArray) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(positions, names)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -27,6 +28,41 @@ def test_rows_come_back_in_order_in_small_groups_with_page_checksums(tmp_path):
     assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [20_000, 10_000]
     back = pq.read_table(path, page_checksum_verification=True)
     assert back.equals(rows(30_000))
+
+
+@pytest.mark.parametrize("names", [100, 3_000_000])
+def test_text_given_as_positions_comes_back_as_text_with_the_names_of_each_group_only(tmp_path, names):
+    random_ = np.random.default_rng(names)
+    titles = pa.array(np.arange(names)).cast(pa.string())
+    missing = random_.random(30_000) < 0.1
+    places = pa.array(random_.integers(names, size=30_000).astype(np.int32), mask=missing)
+    firm = pa.array(places.fill_null(0).to_numpy())
+    columns = {
+        "rank": firm.cast(pa.int16(), safe=False),
+        "item_id": pa.DictionaryArray.from_arrays(firm, titles),
+        "title": pa.DictionaryArray.from_arrays(firm, titles.slice(0)),
+        "reason": pa.DictionaryArray.from_arrays(places, titles),
+    }
+    table = schemas.Table("named", "test", tuple(schemas.Column(name, "string", "", True) for name in columns))
+    given = pa.table(columns)
+    with publish.TableWriter(tmp_path, table) as writer:
+        writer.write(given.slice(0, 0))
+        writer.write(given.slice(0, 13))
+        writer.write(given.slice(13))
+        # Other names in the same place: the last group of the file holds both.
+        other = pa.DictionaryArray.from_arrays(pa.array([0, 0], pa.int32()), pa.array(["else"]))
+        writer.write(
+            pa.table({"rank": pa.array([1, 2], pa.int16()), "item_id": other, "title": other, "reason": other})
+        )
+    (path,) = (tmp_path / "named").iterdir()
+    back = pq.read_table(path)
+    assert back["item_id"].to_pylist() == [*given["item_id"].cast(pa.string()).to_pylist(), "else", "else"]
+    assert back["reason"].to_pylist() == [*given["reason"].cast(pa.string()).to_pylist(), "else", "else"]
+    assert back["title"].equals(back["item_id"])
+    groups = pq.ParquetFile(path, read_dictionary=["item_id"])
+    for number in range(2):
+        chunk = groups.read_row_group(number, ["item_id"])["item_id"].chunks[0]
+        assert len(chunk.dictionary) == len(chunk.unique())
 
 
 def test_an_empty_table_still_has_its_columns(tmp_path):
