@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from recbatch import _threads
 from recbatch.config import Index as Settings
 from recbatch.contracts import Exclusions, Float32s, Index, Int32s, Json
-from recbatch.index import _threads
 from recbatch.index.certify import recalls
 from recbatch.index.exact import ExactIndex
 from recbatch.index.scann import FIRST_EFFORT, ScannIndex

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recbatch import store
+from recbatch import _threads, store
 from recbatch.config import Index as Settings
 from recbatch.contracts import Json
 from recbatch.errors import RecbatchError
-from recbatch.index import _threads
 from recbatch.index.calibrate import Calibration
 from recbatch.store import Lake
 

@@ -11,8 +11,9 @@ from functools import partial
 
 import numpy as np
 
+from recbatch import _threads
 from recbatch.contracts import Exclusions, Float32s, Index, Int32s, Int64s
-from recbatch.index import _compiled, _threads
+from recbatch.index import _compiled
 from recbatch.index._finalists import longest, rounding_bound, top_k, unpack
 from recbatch.index._loops import CHUNK
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from recbatch import _tensorflow
+from recbatch import _tensorflow, _threads
 from recbatch.contracts import NO_ITEM, Exclusions, Float32s, Index, Int32s, Int64s
-from recbatch.index import _compiled, _threads
+from recbatch.index import _compiled
 from recbatch.index._finalists import is_excluded, top_k, unpack
 from recbatch.index.exact import ExactIndex
 

@@ -133,8 +133,8 @@ def _explain(lists: Lists, rows: Int64s, histories: Events, towers: Towers, cata
     listed, reasoned = lists.positions[rows[some]], histories.of_users(some)
     by_model = (lists.sources[rows[some]] == MODEL) & (listed != NO_ITEM)
     found = np.where(by_model, catalogue.candidate_of_item[listed], np.int32(NO_ITEM))
-    which = reasons(towers.event_vectors(histories), reasoned.offsets, catalogue.embeddings, found)
-    items = _rows_to_items(catalogue)[histories.items]
+    which = reasons(towers, reasoned, catalogue.embeddings, found)
+    items = _rows_to_items(catalogue)[reasoned.items]
     lists.because[rows[some]] = np.where(which == NO_ITEM, NO_ITEM, items[which])
 
 

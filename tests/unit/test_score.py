@@ -7,10 +7,11 @@ import pyarrow as pa
 import pytest
 
 from recbatch import config, schemas, score
-from recbatch.contracts import NO_ITEM
+from recbatch.contracts import NO_ITEM, Events
 from recbatch.errors import ConfigError, DataError
 from recbatch.index import ExactIndex
-from recbatch.score import Catalogue, Ranker, by_popularity
+from recbatch.score import Catalogue, Ranker, because, by_popularity
+from recbatch.score.because import reasons
 
 from ._worlds import RUN_DATE, SumTowers, build, random_world
 
@@ -139,6 +140,26 @@ def test_rows_name_users_items_and_reasons():
     for row in first.to_pylist():
         assert row["title"] == titles[row["item_id"]]
         assert (row["because_item_id"] is None) == (row["source"] != "model")
+
+
+@pytest.mark.parametrize("cells", [1, 500, 2_000_000])
+def test_the_reason_is_the_earliest_event_with_the_largest_share(monkeypatch, cells):
+    monkeypatch.setattr(because, "_BLOCK_CELLS", cells)
+    random_ = np.random.default_rng(3)
+    # Few different vectors, some of them a rounding error apart: most shares have rivals.
+    towers = SumTowers(pa.array([str(n) for n in range(40)]), random_.normal(size=(40, 17)).astype(np.float32))
+    towers.candidates[20:] = towers.candidates[:20] * np.float32(1 + 2**-23)
+    counts = random_.integers(1, 30, size=50)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    items = random_.integers(40, size=offsets[-1]).astype(np.int32)
+    events = Events(offsets, items, *(np.ones(len(items), kind) for kind in (np.int64, np.float32, np.float32)))
+    found = random_.integers(-1, 40, size=(50, 6)).astype(np.int32)
+    given = reasons(towers, events, towers.candidates, found)
+    for user in range(50):
+        own = towers.candidates[items[offsets[user] : offsets[user + 1]]].astype(np.float64)
+        shares = np.einsum("ed,kd->ek", own, towers.candidates[found[user]].astype(np.float64))
+        wanted = np.where(found[user] == NO_ITEM, NO_ITEM, offsets[user] + shares.argmax(axis=0))
+        assert given[user].tolist() == wanted.tolist()
 
 
 def test_similar_items_are_near_by_angle_and_never_the_item_itself():
