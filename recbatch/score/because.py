@@ -69,7 +69,7 @@ def _largest(vectors: Float32s, offsets: Int64s, items: Float32s) -> Int64s:
     doubtful = np.nonzero(rivals.sum(axis=1, dtype=np.int32) > 1)
     if len(doubtful[0]):
         best[doubtful] = _settled(vectors, offsets, items, rivals, doubtful)
-    return best
+    return np.asarray(best)
 
 
 def _slack(vectors: Float32s, offsets: Int64s, items: Float32s) -> Float32s:
