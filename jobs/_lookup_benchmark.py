@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import json
 import random
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 
 import click
-import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recbatch import dataset, lookup, publish, schemas, score, store, views
 from recbatch.config import Config
@@ -30,6 +23,7 @@ from recbatch.lookup import Reader
 from recbatch.publish import TableWriter
 from recbatch.store import Lake
 
+from ._lookup_peers import measure_peers, timed
 from ._options import json_option, print_json
 from ._run import machine
 from ._tables import print_table
@@ -37,15 +31,13 @@ from ._tables import print_table
 _DAY = date(2020, 2, 1)
 _TITLES = 27_000
 _QUICK_USERS = 50_000
-_PEER_USERS = 100_000
-"""Users in the peers' stores at most: a native table of 100M rows takes longer to fill than everything else here."""
-_ASKED = {"parquet_unsorted": 20}
-"""Users asked for where 200 would take minutes: each lookup reads the whole file."""
 _COLD_STARTS = 9
 _COLD = """
 from recbatch.lookup import Reader
 Reader({lake!r}).get({user!r})
 """
+_WITHDRAWALS = 3
+_WITHDRAW = "from recbatch.jobs.cli import main; main({arguments!r})"
 
 
 def generate(lake: Lake, users: int, config: Config, *, seed: int = 7) -> Dataset:
@@ -147,9 +139,9 @@ def measure(lake: Lake, data: Dataset, *, seed: int = 7) -> Json:
     users = data.user_ids.take(pa.array(chosen.sample(range(data.num_users), min(2_000, data.num_users)))).to_pylist()
     facts: Json = {"users": data.num_users, "k": Config().score.k}
     with views.connect(lake) as con:
-        facts |= _timed("view", lambda user: con.execute("from recs_for(?)", [user]).fetchall(), users[:500])
+        facts |= timed("view", lambda user: con.execute("from recs_for(?)", [user]).fetchall(), users[:500])
     reader = Reader(lake.root)
-    facts |= _timed("reader", reader.get, users)
+    facts |= timed("reader", reader.get, users)
     began = time.perf_counter()
     for user in users:
         reader.get(user)
@@ -160,19 +152,6 @@ def measure(lake: Lake, data: Dataset, *, seed: int = 7) -> Json:
     file = lake.run(reader.run_id) / lookup.FILE
     facts["lookup_bytes"] = file.stat().st_size
     return facts
-
-
-def _timed(name: str, ask: Callable[[str], object], users: Sequence[str]) -> Json:
-    """p50 and p99 in milliseconds over users, after all of them were asked for once."""
-    times = []
-    for warm in (False, True):
-        for user in users:
-            began = time.perf_counter()
-            ask(user)
-            if warm:
-                times.append((time.perf_counter() - began) * 1000)
-    p50, p99 = np.percentile(times, [50, 99])
-    return {f"{name}_p50_ms": float(p50), f"{name}_p99_ms": float(p99)}
 
 
 def _median_ms(act: Callable[[], object], times: int) -> float:
@@ -189,76 +168,26 @@ def _cold_ms(code: str) -> float:
     return _median_ms(lambda: subprocess.run(command, check=True), _COLD_STARTS)  # noqa: S603 - our own interpreter
 
 
-def measure_peers(lake: Lake, data: Dataset, folder: Path, *, seed: int = 7) -> Json:
-    """The same rows of the first so many users in stores made for lookups, and in Parquet without an order."""
-    count = min(data.num_users, _PEER_USERS)
-    chosen = random.Random(seed)  # noqa: S311
-    users = data.user_ids.take(pa.array(chosen.sample(range(count), min(200, count)))).to_pylist()
-    facts: Json = {"peer_users": count}
-    with views.connect(lake) as con:
-        last = data.user_ids[count - 1].as_py()
-        rows = views.query(con, "from recommendations where user_id <= ?", [last])
-    for name, peer in _PEERS.items():
-        if name != "lmdb" or importlib.util.find_spec("lmdb"):
-            with peer(rows, folder) as ask:
-                facts |= _timed(name, ask, users[: _ASKED.get(name, len(users))])
-    return facts
+def withdraw_seconds(lake: Lake, data: Dataset) -> float:
+    """Median from the start of `recbatch withdraw ITEM`, a process, until neither `Reader` nor `recs_for` has it.
 
-
-@contextlib.contextmanager
-def _duckdb_indexed(rows: pa.Table, folder: Path) -> Iterator[Callable[[str], object]]:
-    with closing(duckdb.connect(str(folder / "peer.duckdb"))) as con:
-        con.register("rows", rows)
-        con.execute("create table lists as from rows; create index by_user on lists(user_id)")
-        yield lambda user: con.execute("from lists where user_id = ? order by rank", [user]).fetchall()
-
-
-@contextlib.contextmanager
-def _sqlite(rows: pa.Table, folder: Path) -> Iterator[Callable[[str], object]]:
-    with closing(sqlite3.connect(folder / "peer.sqlite")) as con:
-        con.execute(
-            "create table lists(user_id text, rank int, item_id text, title text, score real, source text,"
-            " because_item_id text, primary key(user_id, rank)) without rowid"
-        )
-        for batch in rows.to_batches(max_chunksize=100_000):
-            columns = [column.to_pylist() for column in batch.columns]
-            con.executemany("insert into lists values (?, ?, ?, ?, ?, ?, ?)", zip(*columns, strict=True))
-        con.commit()
-        yield lambda user: con.execute("select * from lists where user_id = ? order by rank", [user]).fetchall()
-
-
-@contextlib.contextmanager
-def _parquet_unsorted(rows: pa.Table, folder: Path) -> Iterator[Callable[[str], object]]:
-    path = folder / "unsorted.parquet"
-    order = np.random.default_rng(7).permutation(rows.num_rows)
-    pq.write_table(rows.take(pa.array(order)), path, compression="zstd")
-    with closing(duckdb.connect()) as con:
-        con.execute("set parquet_metadata_cache = true")
-        con.execute(f"create view lists as from read_parquet({views.quote_literal(path)})")
-        yield lambda user: con.execute("from lists where user_id = ? order by rank", [user]).fetchall()
-
-
-@contextlib.contextmanager
-def _lmdb(rows: pa.Table, folder: Path) -> Iterator[Callable[[str], object]]:
-    lmdb = importlib.import_module("lmdb")
-    with lmdb.open(str(folder / "peer.lmdb"), map_size=1 << 36) as environment:
-        lists: dict[str, list[tuple[object, ...]]] = {}
-        for batch in rows.to_batches():
-            for user, *row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                lists.setdefault(user, []).append(tuple(row))
-        with environment.begin(write=True) as transaction:
-            for user, own in lists.items():
-                transaction.put(user.encode(), json.dumps(own).encode())
-        with environment.begin() as transaction:
-            yield lambda user: json.loads(transaction.get(user.encode()))
-
-
-_PEERS = {
-    "duckdb_indexed": _duckdb_indexed,
-    "sqlite": _sqlite,
-    "lmdb": _lmdb,
-    "parquet_unsorted": _parquet_unsorted,
-}
+    Raises:
+        RuntimeError: a reader still has it.
+    """
+    reader, user = Reader(lake.root), data.user_ids[0].as_py()
+    taken = []
+    for _ in range(_WITHDRAWALS):
+        item = reader.get(user)[0].item_id
+        code = _WITHDRAW.format(arguments=["withdraw", item, "--lake", str(lake.root)])
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        with views.connect(lake) as con:
+            seen = {row[0] for row in con.execute("select item_id from recs_for(?)", [user]).fetchall()}
+        seen |= {row.item_id for row in reader.get(user)}
+        taken.append(time.perf_counter() - began)
+        if item in seen:
+            raise RuntimeError(f"{item} is withdrawn, and a reader still has it")
+    return float(np.median(taken))
 
 
 @click.command("lookup")
@@ -285,7 +214,8 @@ def lookup_command(as_json: bool, users: int, quick: bool, where: Path | None) -
         began = time.monotonic()
         data = generate(lake, _QUICK_USERS if quick else users, Config())
         written = time.monotonic() - began
-        facts = measure(lake, data) | measure_peers(lake, data, folder) | {"write_seconds": written}
+        facts = measure(lake, data) | measure_peers(lake, data, folder)
+        facts |= {"withdraw_seconds": withdraw_seconds(lake, data), "write_seconds": written}
     finally:
         shutil.rmtree(folder)
     if as_json:

@@ -8,10 +8,10 @@ import time
 from collections import deque
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 _LOG_EVERY_SECONDS = 10.0
 _LINES_KEPT = 30
@@ -40,8 +40,7 @@ class Say:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         if sys.stderr.isatty():
-            columns = (SpinnerColumn(), TextColumn("{task.description:<10}"), BarColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._bar = _bar()
 
     def __enter__(self) -> Say:
         if self._bar:
@@ -90,3 +89,11 @@ class Say:
         if self._bar and self._task is not None:
             self._bar.update(self._task, total=1, completed=1)
             self._task = None
+
+
+def _bar() -> Progress:
+    from rich.console import Console  # half a tenth of a second, which commands without a bar need not pay
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description:<10}"), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -174,7 +175,8 @@ def _first_users(lake: Lake, run: Run, table: str) -> tuple[str, ...]:
     files = run.files_of(table)
     if len(files) < 2:
         return ()
-    ranges = [_user_range(lake.root / path.removeprefix("/")) for path in files]
+    with ThreadPoolExecutor() as pool:  # Arrow parses footers beside Python: half the time on two cores
+        ranges = list(pool.map(lambda path: _user_range(lake.root / path.removeprefix("/")), files))
     known = [users for users in ranges if users is not None]
     apart = all(before[1].encode() < after[0].encode() for before, after in pairwise(known))
     return tuple(first for first, _ in known) if apart and len(known) == len(ranges) else ()

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from recbatch.config import Audit
 from recbatch.contracts import Json
 from recbatch.views._quoting import quote_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from recbatch.config import Audit
 
 TABLES = ("interactions", "items", "users")
 
@@ -60,6 +61,8 @@ def compare(con: duckdb.DuckDBPyConnection, head: Json, earlier: Earlier = NONE,
         settings: thresholds; none: the defaults.
     """
     import pyarrow as pa  # the commands that only read need none of this
+
+    from recbatch.config import Audit
 
     numbers = {k: v for k, v in (settings or Audit()).model_dump().items() if isinstance(v, int | float)}
     columns = ", ".join(f"{value!r} as {quote_name(name)}" for name, value in numbers.items())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sqlite3
+import subprocess
 import time
 
 import duckdb
@@ -126,8 +128,14 @@ def test_similar_by_id_and_title_and_an_unknown_one_with_the_nearest(published):
 @pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
 def test_an_export_holds_the_live_lists_and_replaces_the_one_before(published, tmp_path, kind):
     file = tmp_path / "out.db"
-    for _ in range(2):
-        published("export-lookup", "--to", kind, file)
+    file.write_bytes(b"the one before")
+    # A file may have 64 KiB: the disk is full, so to speak, in the midst of the rows.
+    full = "ulimit -f 64; exec " + shlex.join(published.command("export-lookup", "--to", kind, file))
+    done = subprocess.run(
+        ["bash", "-c", full], env=published.environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, file.read_bytes()) == (74, b"the one before"), done.stderr
+    published("export-lookup", "--to", kind, file)
     assert [path.name for path in tmp_path.iterdir()] == ["out.db"]
     con = sqlite3.connect(file) if kind == "sqlite" else duckdb.connect(str(file), read_only=True)
     found = con.execute("select * from recommendations order by user_id, rank").fetchall()

@@ -1,10 +1,13 @@
 """Help, errors and exit codes: the operator's side of the command."""
 
+import io
 import json
 import re
 import shlex
+import subprocess
 import time
 
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli as cli_module
@@ -108,12 +111,16 @@ def test_show_prints_a_known_and_an_unknown_user(published):
     assert len(unknown["recommendations"]) == 20
 
 
-def test_sql_answers_selects_in_three_shapes_and_refuses_everything_else(published):
+def test_sql_answers_selects_in_four_shapes_and_refuses_everything_else(published):
     query = "select segment, rank, title from popular where segment = 'all' order by rank limit 2"
     assert len(json.loads(published("sql", query, "--json").stdout)) == 2
     lines = published("sql", query, "--csv").stdout.splitlines()
     assert lines[0] == '"segment","rank","title"'
     assert len(lines) == 3
+    command = published.command("sql", query, "--parquet", "--lake", published.lake)
+    told = subprocess.run(command, capture_output=True, check=True).stdout
+    assert pq.read_table(io.BytesIO(told)).to_pylist() == published.rows(query)
+    assert "exclude each other" in published("sql", query, "--csv", "--parquet", code=2).stderr
     assert "title" in published("sql", query).stdout
     assert "recommendations" in published("sql").stdout
     for statement in (

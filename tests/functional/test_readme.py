@@ -16,9 +16,13 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+def queries():
+    return [part.strip() for block in blocks("sql") for part in block.split(";") if part.strip()]
+
+
 def test_every_query_runs(published):
     user = published.rows("select min(user_id) as user_id from users where status = 'hot'")[0]["user_id"]
-    statements = [part.strip() for block in blocks("sql") for part in block.split(";") if part.strip()]
+    statements = queries()
     assert len(statements) >= 6
     with duckdb.connect(str(published.lake / "catalog.duckdb"), read_only=True) as con:
         for statement in statements:

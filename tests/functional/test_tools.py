@@ -1,15 +1,52 @@
 """What needs more than pip: run by `make test-tools`."""
 
+import html
 import json
 import re
 import subprocess
 import sys
 
+import duckdb
 import pytest
 
-from .test_readme import blocks
+from .test_readme import blocks, queries
 
 pytestmark = pytest.mark.tools
+
+EVERY_ANSWER = """
+import json, sys
+import duckdb
+
+catalog, queries = sys.argv[1], json.loads(sys.stdin.read())
+con = duckdb.connect()
+con.execute(f"attach '{catalog}' as c (read_only)")
+con.execute("use c")
+names = "select view_name from duckdb_views() where not internal and database_name = 'c' order by 1"
+queries += [f"from {name} order by all" for (name,) in con.execute(names).fetchall()]
+print(json.dumps([[query, duckdb.__version__, repr(con.execute(query).fetchall())] for query in queries]))
+"""
+
+
+@pytest.mark.parametrize("version", ["1.4.2", "1.4.5", "1.5.6", "2.0.0"])
+def test_older_duckdb_answers_every_view_and_query_of_the_readme_alike(published, tmp_path, version):
+    packages = tmp_path / "packages"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", packages, f"duckdb=={version}"]
+    subprocess.run(pip, check=True, timeout=300)
+    user = published.rows("select min(user_id) as user_id from users where status = 'hot'")[0]["user_id"]
+    questions = json.dumps([query.replace("'196'", f"'{user}'") for query in queries()])
+
+    def answers(**environment):
+        command = [sys.executable, "-c", EVERY_ANSWER, published.lake / "catalog.duckdb"]
+        done = subprocess.run(
+            command, input=questions, capture_output=True, text=True, check=True, env=environment, timeout=120
+        )
+        return json.loads(done.stdout)
+
+    theirs, ours = answers(PYTHONPATH=str(packages)), answers()
+    assert {said for _, said, _ in theirs} == {version}
+    assert {said for _, said, _ in ours} == {duckdb.__version__}
+    assert len(ours) >= 25
+    assert [(query, rows) for query, _, rows in theirs] == [(query, rows) for query, _, rows in ours]
 
 
 def test_the_report_opens_in_a_browser_without_a_network_or_a_script_error(published, tmp_path):
@@ -48,6 +85,28 @@ def test_the_report_never_scrolls_sideways_and_every_picture_says_what_it_shows(
     assert scrolled <= width
     assert images >= 4
     assert silent == 0
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_barrier_in_the_report(published, tmp_path, width):
+    subprocess.run(["npm", "install", "--silent", "axe-core@4"], cwd=tmp_path, check=True, timeout=300)
+    axe = (tmp_path / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
+    report = (published.lake / "runs" / "2020-02-06.1" / "report.html").read_text("utf-8")
+    open_to_scripts = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", report)
+    ask = """axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}).then((found) => {
+        const barriers = found.violations.map((each) => [each.id, each.nodes.map((node) => node.html.slice(0, 80))]);
+        document.body.textContent = "BARRIERS" + JSON.stringify([found.passes.length, barriers]) + "END";
+    });"""
+    (tmp_path / "page.html").write_text(f"{open_to_scripts}<script>{axe}</script><script>{ask}</script>", "utf-8")
+    command = [
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--window-size={width},900",
+        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom",
+        (tmp_path / "page.html").as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    passes, barriers = json.loads(html.unescape(re.search(r"BARRIERS(.*?)END", done.stdout, re.DOTALL)[1]))
+    assert passes >= 20
+    assert barriers == []
 
 
 def test_the_snippet_for_node_answers_like_duckdb(published, tmp_path):
