@@ -1,4 +1,5 @@
-"""A reader of a lake that never pauses; a process of its own: `python _reader.py KIND LAKE`, until stdin ends.
+"""A reader of a lake that never pauses; a process of its own: `python _reader.py KIND LAKE`, until stdin ends. `… SECONDS` lets it
+wait so long between reads.
 
 Each read joins several tables of several files. All rows must tell of one run: the night puts its number into every
 table, as title, reason, content and score.
@@ -61,15 +62,31 @@ def polars_read(lake: Path) -> set[str]:
     return {text for column in columns for text in column.unique().to_list()}
 
 
-READS = {"duckdb": duckdb_read, "pyarrow": pyarrow_read, "polars": polars_read}
+def nights_read(lake: Path) -> set[str]:
+    """For real nights: their date by the view `runs`, and by the last event of any user."""
+    import duckdb
+
+    with duckdb.connect() as con:
+        con.execute(f"attach '{lake}/catalog.duckdb' as lake (read_only)")
+        rows = con.execute(
+            """select (select max(run_date) from lake.runs), max(last_at)::date + 1, sum(recommended),
+            (select count(*) from lake.recommendations r join lake.items i using (item_id)) from lake.users"""
+        ).fetchone()
+    if rows[2] != rows[3]:
+        raise ValueError(f"{rows[3]} rows of {rows[2]}")
+    return {str(day) for day in rows[:2]}
+
+
+READS = {"duckdb": duckdb_read, "pyarrow": pyarrow_read, "polars": polars_read, "nights": nights_read}
 
 
 def main() -> None:
     kind, lake = sys.argv[1], Path(sys.argv[2])
+    pause = float(sys.argv[3]) if sys.argv[3:] else 0
     reads, errors, mixtures, nights = 0, [], [], set()
     READS[kind](lake)
     print("reading", flush=True)
-    while not select.select([sys.stdin], [], [], 0)[0]:
+    while not select.select([sys.stdin], [], [], pause)[0]:
         reads += 1
         try:
             seen = READS[kind](lake)

@@ -1,15 +1,19 @@
 """Consecutive nights as an operator runs them, on a generated world of which a sliding window of days is there.
 
 Each day of the world is a file `interactions/date=…/part.parquet`. Night after night a day is added and the oldest one
-goes; users and titles are those of the window, so that both arrive and leave.
+goes; users and titles are those of the window, so that both arrive and leave. The world itself grows.
 """
 
+import contextlib
+import itertools
 import json
+import os
 import shlex
 import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -23,18 +27,22 @@ from recbatch import sources
 from recbatch.config import Source
 
 from ._laws import law_1, state
-from .conftest import FAST
+from .conftest import FAST, Cli
 from .test_nights import put_a_useless_model_on_the_shelf
 
-FIRST_NIGHT = date(2019, 12, 22)
+FIRST_NIGHT = date(2020, 3, 1)
+"""Long after the dense first month, so that every window holds as many events as the next."""
 KEPT_RUNS = 5
 GC = ("--set", "gc.keep_days=0", "--set", f"gc.keep_runs={KEPT_RUNS}")
 SETTINGS = (*FAST, "--set", "judge.users_needed=20", "--memory-budget", "3GiB")
-WORLD = "sample:users=400,titles=150,seed=5,events_per_user=20,events_per_day=160"
+WORLD = "sample:users=400,titles=300,seed=5,events_per_user=20,events_per_day=160"
 RECORD = 150_000
 """Bytes that may stay of a night for `gc.keep_history_days`: manifest, metrics, audits, and what happened afterwards."""
 SLOWER, LARGER = 1.5, 1.25
 """The last ten nights may take this much longer, and this much more memory, than the first ten."""
+READER = Path(__file__).with_name("_reader.py")
+TWIN = ("--force", "--train", "never", "--index", "brute", "--set", "score.users_per_batch=37")
+"""The same night otherwise: ScaNN's exact search, many batches, in one go; the model is that of the night."""
 
 
 @dataclass
@@ -66,10 +74,21 @@ class World:
         for folder in (self.folder / "interactions").iterdir():
             if folder.name < f"date={shown[0]}":
                 shutil.rmtree(folder)
-        events = pa.concat_tables([self.days[day] for day in shown])
+        events = self.window_of(night)
         for name, table, key in (("items", self.items, "item_id"), ("users", self.users, "user_id")):
             present = table.filter(pc.is_in(table[key], value_set=pc.unique(events[key])))
             pq.write_table(present, self.folder / f"{name}.parquet")
+
+    def window_of(self, night):
+        """The events that are there on the eve of a night."""
+        return pa.concat_tables([self.days[night - timedelta(days=back)] for back in range(self.window, 0, -1)])
+
+    def comings_and_goings(self, column):
+        """How many users, or titles, come into the folder after the first night, and how many leave it."""
+        nights = [FIRST_NIGHT + timedelta(days=number) for number in range(self.nights)]
+        there = [set(self.window_of(night)[column].to_pylist()) for night in nights]
+        pairs = list(itertools.pairwise(there))
+        return sum(len(after - before) for before, after in pairs), sum(len(before - after) for before, after in pairs)
 
     def write(self, day, table):
         self.path(day).parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +115,8 @@ class Soak:
     lines: list[dict] = field(default_factory=list)
     curve: dict[str, float] = field(default_factory=dict)
     """Run date → realised ndcg@10 of the day after."""
+    read: dict = field(default_factory=dict)
+    """What the reader saw."""
 
     @property
     def source(self):
@@ -106,31 +127,37 @@ class Soak:
 
     def run(self, faults):
         """Every night of the world; `faults` maps the number of a night, from 0, to what happens in it."""
-        for number in range(self.world.nights):
-            night = FIRST_NIGHT + timedelta(days=number)
-            self.world.turn_to(night)
-            began = time.monotonic()
-            before = state(self.cli.lake) if number else {}
-            more = faults[number](self, night, before) if number in faults else ()
-            done = json.loads(self.cli(*self.command(night), *more).stdout)
-            nightly = time.monotonic() - began
-            if number:
-                self.judge(night)
-            self.cli("gc", *GC)
-            self.hold(number, night, done)
-            self.lines.append(
-                {
-                    "night": str(night),
-                    "fault": faults[number].__name__ if number in faults else None,
-                    "seconds": sum(done["seconds"].values()),
-                    "with_faults": nightly,
-                    "peak": done["peak_bytes"],
-                    "lake": size(self.cli.lake) - records(self.cli.lake),
-                    "records": records(self.cli.lake),
-                    "users": done["users"],
-                    "titles": done["items"],
-                }
-            )
+        self.night(0, faults)
+        with self.read_without_end():
+            for number in range(1, self.world.nights):
+                self.night(number, faults)
+
+    def night(self, number, faults):
+        """The eve, the night, and the morning after it."""
+        night = FIRST_NIGHT + timedelta(days=number)
+        self.world.turn_to(night)
+        began = time.monotonic()
+        before = state(self.cli.lake) if number else {}
+        more = faults[number](self, night, before) if number in faults else ()
+        done = json.loads(self.cli(*self.command(night), *more).stdout)
+        nightly = time.monotonic() - began
+        if number:
+            self.judge(night)
+        self.cli("gc", *GC)
+        self.hold(number, night, done)
+        self.lines.append(
+            {
+                "night": str(night),
+                "fault": faults[number].__name__ if number in faults else None,
+                "seconds": sum(done["seconds"].values()),
+                "with_faults": nightly,
+                "peak": done["peak_bytes"],
+                "lake": size(self.cli.lake) - records(self.cli.lake),
+                "records": records(self.cli.lake),
+                "users": done["users"],
+                "titles": done["items"],
+            }
+        )
 
     def judge(self, night):
         """Judges last night by its day, and enters what came out into the curve."""
@@ -141,9 +168,16 @@ class Soak:
             self.curve[row["run_date"]] = row["value"]
         trend = json.loads(self.cli("report", "--history", "--json").stdout)
         assert any(line["run_id"] == f"{eve}.1" and line["realised"] is not None for line in trend), "the report has it"
+        told = [
+            f"{day} {self.curve[str(day)]:.3f}"
+            for day in (eve - timedelta(days=n) for n in (3, 2, 1))
+            if str(day) in self.curve
+        ]
+        page = (self.cli.lake / "runs" / f"{night}.1" / "report.html").read_text("utf-8")
+        assert all(point in page.split("Realised, 1 day: ")[-1] for point in told), "so has the page of the night"
 
     def hold(self, number, night, done):
-        """Laws 1 to 7 on what stands in the lake after a night."""
+        """The laws on what stands in the lake after a night."""
         lake = self.cli.lake
         law_1(lake)
         latest = json.loads((lake / "latest.json").read_text())
@@ -156,19 +190,48 @@ class Soak:
         assert not (lake / "_resume").exists(), "law 5"
         assert done["certificate"]["passed"], "law 6"
         assert done["peak_bytes"] <= 3 * 2**30, "law 7"
+        self.law_8(night)
         assert self.cli("verify").returncode == 0
         assert len(list((lake / "runs").iterdir())) <= KEPT_RUNS, "retention"
         assert len(list((lake / "_cache").iterdir())) <= self.world.window, "a day that left is not kept"
 
+    def law_8(self, night):
+        """In a copy of the lake, the night by the other of each pair of twins: the same rows, to the bit.
+
+        A night that was resumed after a kill meets one that was not.
+        """
+        copy = Cli(self.cli.directory, self.aside / "lake")
+        shutil.copytree(self.cli.lake, copy.lake)
+        done = json.loads(copy(*self.command(night), *TWIN).stdout)
+        assert (done["run_id"], done["engine"], done["train"]["trained"]) == (f"{night}.2", "brute", False)
+        for table in ("recommendations", "recommendations_buffer", "users", "popular", "similar_items", "metrics"):
+            ours, theirs = (pq.read_table(copy.lake / "runs" / f"{night}.{n}" / table) for n in (1, 2))
+            assert ours.equals(theirs), f"law 8: {table}"
+        shutil.rmtree(copy.lake)
+
+    @contextlib.contextmanager
+    def read_without_end(self):
+        """Law 2: a reader in another process asks five times a second from the second night to the last."""
+        command = [sys.executable, READER, "nights", self.cli.lake, "0.2"]
+        job = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            assert job.stdout.readline() == "reading\n"
+            yield
+            self.read = json.loads(job.communicate("")[0])
+        finally:
+            job.kill()
+            job.wait()
+        assert (self.read["errors"], self.read["mixtures"]) == ([], []), "law 2"
+
     def flat(self):
-        """Means of time, memory and size of the lake over ten nights at the start and at the end.
+        """Medians of time, memory and size of the lake over ten nights at the start and at the end.
 
         The first nights fill the retention and are left out, as are those with a fault.
         """
         calm = [line for line in self.lines if not line["fault"]]
         first, last = calm[KEPT_RUNS : KEPT_RUNS + 10], calm[-10:]
         return {
-            key: [statistics.mean(line[key] for line in part) for part in (first, last)]
+            key: [statistics.median(line[key] for line in part) for part in (first, last)]
             for key in ("seconds", "peak", "lake")
         }
 
@@ -201,11 +264,19 @@ def kill(soak, night, before):
 
 
 def full_disk(soak, night, before):
-    """No file may grow beyond 8 kB: exit 74, readers keep what they had."""
-    command = "ulimit -f 16; exec " + shlex.join(soak.cli.command(*soak.command(night)))
-    where = {"cwd": soak.cli.directory, "env": soak.cli.environment()}
-    done = subprocess.run(["/bin/sh", "-c", command], check=False, capture_output=True, text=True, **where)
-    assert done.returncode == 74, done.stderr[-500:]
+    """No room is left, or, where nobody may mount a disk, no file may grow: exit 74, readers keep what they had."""
+    ballast = soak.cli.lake.parent / "ballast"
+    if ballast.parent.is_mount():
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(ballast.parent).free - 200_000)
+        said = soak.cli(*soak.command(night), code=74).stderr
+        assert "the disk is full" in said, said
+        ballast.unlink()
+    else:
+        command = "ulimit -f 16; exec " + shlex.join(soak.cli.command(*soak.command(night)))
+        where = {"cwd": soak.cli.directory, "env": soak.cli.environment()}
+        done = subprocess.run(["/bin/sh", "-c", command], check=False, capture_output=True, text=True, **where)
+        assert done.returncode == 74, done.stderr[-500:]
     assert state(soak.cli.lake) == before
     return ()
 
