@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 
-from recbatch import dataset, publish, sources
+from recbatch import dataset, publish, sources, withdrawn
 from recbatch.config import Config, memory_bytes
-from recbatch.contracts import SourceTables
+from recbatch.contracts import Dataset, SourceTables
 from recbatch.store import Lake
 
+from ._items import leave_out
 from ._say import Say, now
 
 _HELD_SHARE = 4
@@ -39,6 +40,18 @@ class Input:
         forgotten = publish.forgotten(lake)
         tables = self._held or self._read(sources.Kept(lake, forgotten), run_date, say)
         return dataset.without_users(sources.earlier(tables, run_date), forgotten)
+
+    def dataset(self, lake: Lake, run_date: date) -> Dataset:
+        """What the night of a date makes of its tables.
+
+        Raises:
+            RecbatchError: see `sources.read` and `dataset.build`.
+        """
+        with Say() as say:
+            tables = self.before(lake, run_date, say)
+        merged = self.config.source.merge_by_title
+        tables = leave_out(tables, withdrawn.read(lake), merge_by_title=merged)
+        return dataset.build(tables, self.config.dataset, run_date, merge_by_title=merged)
 
     def _read(self, kept: sources.Kept, run_date: date, say: Say) -> SourceTables:
         source = self.config.source

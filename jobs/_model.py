@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
+from pathlib import Path
 from typing import Literal
 
 from recbatch import split, train
 from recbatch.config import Config, seconds
-from recbatch.contracts import Dataset, Events, Json, Split, Towers
+from recbatch.contracts import Dataset, Events, Json, Progress, Split, Towers, no_progress
 from recbatch.errors import InputMissing, StorageFailed
+from recbatch.model import HistoryTowers
 from recbatch.store import Lake
 
 from ._force import returning_weight
 from ._say import Say
+
+TakeTrained = Callable[[date, str, Split], "Trained | None"]
+"""Run date, model id and split → what was trained for them already, if anything was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +49,18 @@ class Judged:
     learned_from: Events
 
 
-def fit_or_reload(lake: Lake, data: Dataset, config: Config, parent: Json | None, say: Say) -> Model:
+def fit_or_reload(
+    lake: Lake, data: Dataset, config: Config, parent: Json | None, say: Say, ahead: TakeTrained | None = None
+) -> Model:
     """Decides whether to train, trains or loads, and splits the events so that the judged weights meet new ones only.
+
+    Args:
+        lake: where models stand.
+        data: tonight's.
+        config: settings.
+        parent: manifest of the parent run.
+        say: hears of the decision and of training.
+        ahead: gives what was trained for this date already, by run date, model id and split.
 
     Raises:
         InputMissing: `--train never` and there is no usable model.
@@ -57,7 +74,7 @@ def fit_or_reload(lake: Lake, data: Dataset, config: Config, parent: Json | None
     boundary = _date(parent, "judged_before")
     if decision.train or decision.model_id is None:
         parts = split.by_time(data, config.judge, not_before=boundary)
-        model_id = _train(lake, data, parts, config, start, say)
+        model_id = _train(lake, data, parts, config, start, say, ahead)
     else:
         model_id = decision.model_id
     return _from_shelf(lake, model_id, data, config, boundary, reason=decision.reason, trained=decision.train)
@@ -108,11 +125,41 @@ def _before(events: Events, day: str | None) -> Events:
     return events if day is None else events.where(events.occurred_at < split.microseconds(date.fromisoformat(day)))
 
 
-def _train(lake: Lake, data: Dataset, parts: Split, config: Config, parent: str, say: Say) -> str:
-    """Trains both sets of weights, each from the same set of the model before, and puts them on the shelf."""
-    settings, seed, began = config.train, config.seed, time.monotonic()
-    judged_before = parts.judge_from.date() if parts.judge_from else None
-    key = train.model_key(data, settings, seed, parent)
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Both sets of weights, fresh from training; the same object where everything happened inside the judged slice."""
+
+    judged: train.Fitted
+    served: train.Fitted
+    judge_from: datetime | None
+    protocol: str
+    returning_weight: float
+
+
+def train_both(
+    data: Dataset,
+    parts: Split,
+    config: Config,
+    *,
+    start: Callable[[Literal["judged", "served"]], HistoryTowers] | None = None,
+    checkpoints: Path | None = None,
+    progress: Progress = no_progress,
+) -> Trained:
+    """Trains both sets of weights, as long as each other.
+
+    Args:
+        data: tonight's.
+        parts: the judged slice.
+        config: settings.
+        start: gives the weights of the model to go on from.
+        checkpoints: folder for what a killed training goes on from.
+        progress: called after every epoch.
+
+    Raises:
+        DataError: nothing to train on.
+    """
+    settings, began = config.train, time.monotonic()
+    budget = seconds(settings.budget) if settings.budget else None
 
     def fit(
         events: Events, which: Literal["judged", "served"], budget: float | None, epochs: int | None
@@ -121,26 +168,46 @@ def _train(lake: Lake, data: Dataset, parts: Split, config: Config, parent: str,
             events,
             data,
             settings,
-            seed,
+            config.seed,
             epochs=epochs,
-            start=train.load(lake, parent, which) if parent else None,
+            start=start(which) if start else None,
             budget=budget,
-            checkpoints=train.Checkpoints(lake.resume / key / which),
-            progress=say.progress,
+            checkpoints=train.Checkpoints(checkpoints / which) if checkpoints else None,
+            progress=progress,
         )
 
-    budget = seconds(settings.budget) if settings.budget else None
-    if len(data.human(parts.train).items):
-        judged = fit(parts.train, train.JUDGED, budget and budget / 2, None)
-        left = budget and max(1.0, budget - (time.monotonic() - began))
-        served = fit(data.events, train.SERVED, left, judged.epochs)
-        served = replace(served, budget_reached=judged.budget_reached or served.budget_reached)
-    else:
-        # Everything happened inside the judged slice: one set of weights, which no slice before tonight can judge.
-        judged = served = fit(data.events, train.SERVED, budget, None)
-        judged_before = data.run_date
-    weight = returning_weight(judged.towers, data, parts, config) if judged is not served else 1.0
+    if not len(data.human(parts.train).items):
+        # One set of weights, which no slice before tonight can judge.
+        both = fit(data.events, train.SERVED, budget, None)
+        return Trained(both, both, parts.judge_from, parts.protocol, 1.0)
+    judged = fit(parts.train, train.JUDGED, budget and budget / 2, None)
+    left = budget and max(1.0, budget - (time.monotonic() - began))
+    served = fit(data.events, train.SERVED, left, judged.epochs)
+    served = replace(served, budget_reached=judged.budget_reached or served.budget_reached)
+    weight = returning_weight(judged.towers, data, parts, config)
     judged, served = (replace(one, towers=replace(one.towers, returning_weight=weight)) for one in (judged, served))
+    return Trained(judged, served, parts.judge_from, parts.protocol, weight)
+
+
+def _train(
+    lake: Lake, data: Dataset, parts: Split, config: Config, parent: str, say: Say, ahead: TakeTrained | None
+) -> str:
+    """Trains both sets of weights, each from the same set of the model before, and puts them on the shelf."""
+    settings, seed = config.train, config.seed
+    key = train.model_key(data, settings, seed, parent)
+    early = ahead(data.run_date, key, parts) if ahead else None
+    done = early or train_both(
+        data,
+        parts,
+        config,
+        start=functools.partial(train.load, lake, parent) if parent else None,
+        checkpoints=lake.resume / key,
+        progress=say.progress,
+    )
+    judged, served = done.judged, done.served
+    judged_before = parts.judge_from.date() if parts.judge_from else None
+    if judged is served:
+        judged_before = data.run_date
     warm = _head(lake, parent).get("warm_starts", 0) + 1 if parent else 0
     head = train.model_head(data, settings, seed, parent, warm)
     head |= {"judged_before": judged_before.isoformat() if judged_before else None, "judge_protocol": parts.protocol}
@@ -149,7 +216,8 @@ def _train(lake: Lake, data: Dataset, parts: Split, config: Config, parent: str,
         objective=served.objective,
         epochs=served.epochs,
         started_from=parent or None,
-        returning_weight=weight,
+        ahead=early is not None,
+        returning_weight=done.returning_weight,
         budget_reached=served.budget_reached,
         input_share=round(served.input_share, 3),
         seconds=round(judged.seconds + served.seconds, 1),

@@ -35,17 +35,25 @@ def chains(nights: int, retrain_every: int, config: Config) -> list[range]:
     return [range(first, min(first + length, nights)) for first in range(0, nights, length)]
 
 
-def require(data: Dataset, config: Config, jobs: int) -> None:
+def require(data: Dataset, config: Config, jobs: int, *, beside: int = 0) -> None:
     """Checks that so many nights fit side by side.
+
+    Args:
+        data: of a night.
+        config: holds the budget.
+        jobs: as asked for.
+        beside: further nights that run at the same time.
 
     Raises:
         ConfigError: together they exceed `score.memory_budget`; the line has the figures.
     """
     one, budget = _memory.require(data, config), memory_bytes(config.score.memory_budget)
-    if jobs * one > budget:
+    total = (jobs + beside) * one
+    if total > budget:
         raise ConfigError(
-            f"--jobs {jobs} needs about {jobs * one // _MIB} MiB, {one // _MIB} MiB each, score.memory_budget allows"
-            f" {budget // _MIB} MiB: raise it to {-(-jobs * one // 2**30)}GiB or ask for --jobs {budget // one}"
+            f"--jobs {jobs} needs about {total // _MIB} MiB, {jobs + beside} processes of {one // _MIB} MiB each,"
+            f" score.memory_budget allows {budget // _MIB} MiB: raise it to {-(-total // 2**30)}GiB or ask for"
+            f" --jobs {max(1, budget // one - beside)}"
         )
 
 

@@ -15,6 +15,7 @@ from recbatch.errors import DataError
 from recbatch.store import Lake, run_key
 
 from . import _lake
+from ._ahead import Ahead
 from ._input import Input
 from ._options import RunDate, config_options, json_option, lake_option, print_json
 from ._say import Say
@@ -29,6 +30,7 @@ from .nightly import night
 @json_option
 @click.option("--source", envvar="RECBATCH_SOURCE", help="As in `recbatch nightly`.")
 @click.option("--data-dir", envvar="RECBATCH_DATA_DIR", help="As in `recbatch nightly`.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Trainings that run side by side.")
 def backfill(
     first: date,
     last: date,
@@ -37,22 +39,26 @@ def backfill(
     as_json: bool,
     source: str | None,
     data_dir: str | None,
+    jobs: int,
 ) -> None:
     """Run the night of every date from FROM to TO that has no live run, oldest first; a second call resumes.
 
-    The input is read once, if a quarter of the memory budget holds it; a night depends on the one before, so they
-    follow each other.
+    The input is read once, if a quarter of the memory budget holds it. A night is judged against the one before and
+    audited against all before it, so nights follow each other; --jobs trains for several dates side by side, ahead of
+    their nights and with the same outcome, where training goes on from no earlier model: on every date that trains with
+    train.warm_start=false, else after train.max_warm_starts in a row. The memory budget must hold all of them.
 
     A night that is blocked is told and left out; the command then exits 65 when the others are done.
 
     \b
     recbatch backfill 2024-03-01 2024-03-07 --source sample --lake lake
+    recbatch backfill 2024-03-01 2024-05-31 --jobs 2 --set train.warm_start=false --source files:data
     """
     config = settings({"source.uri": source, "source.data_dir": data_dir})
     with store.locked(lake):
         try:
             lines = []
-            for line in nights(lake, config, first, last):
+            for line in nights(lake, config, first, last, jobs):
                 lines.append(line)
                 if not as_json:
                     click.echo(line["text"])
@@ -65,11 +71,18 @@ def backfill(
         raise DataError(f"{len(blocked)} of {len(lines)} dates not done: {', '.join(blocked)}; see the lines above")
 
 
-def nights(lake: Lake, config: Config, first: date, last: date) -> Iterator[Json]:
+def nights(lake: Lake, config: Config, first: date, last: date, jobs: int = 1) -> Iterator[Json]:
     """Runs the nights one by one; the caller holds the lock.
 
     Dates ascend whichever end is named first, so that each night's parent is there before it, and no night meets a
     model that has seen its future: models trained past a run date do not exist for it.
+
+    Args:
+        lake: where they are published.
+        config: settings of all of them.
+        first: one end of the dates.
+        last: the other.
+        jobs: trainings that run side by side.
 
     Yields:
         Per date `run_date`, `outcome` (`published`, `done` for a date that had a live run, or `blocked`), `run_id`
@@ -81,17 +94,21 @@ def nights(lake: Lake, config: Config, first: date, last: date) -> Iterator[Json
     first, last = min(first, last), max(first, last)
     source = Input(config, last)
     live = {run_key(run_id)[0]: run_id for run_id in _lake.repair(lake)}
-    for day in (first + timedelta(days=at) for at in range((last - first).days + 1)):
-        if day in live:
-            yield _line(day, "done", live[day], f"{live[day]} already published, nothing to do")
-            continue
-        try:
-            with Say() as say:
-                done = night(lake, config, day, say, source=source)
-        except DataError as error:
-            yield _line(day, "blocked", None, f"{day} not done: {error}")
-        else:
-            yield _line(day, "published", done.manifest["run_id"], done.text)
+    days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
+    missing = [day for day in days if day not in live]
+    with Ahead(lake, config, missing, jobs, lambda day: source.dataset(lake, day)) as ahead:
+        for day in days:
+            if day in live:
+                yield _line(day, "done", live[day], f"{live[day]} already published, nothing to do")
+                continue
+            ahead.look(day)
+            try:
+                with Say() as say:
+                    done = night(lake, config, day, say, source=source, ahead=ahead.take)
+            except DataError as error:
+                yield _line(day, "blocked", None, f"{day} not done: {error}")
+            else:
+                yield _line(day, "published", done.manifest["run_id"], done.text)
 
 
 def _line(day: date, outcome: str, run_id: str | None, text: str) -> Json:

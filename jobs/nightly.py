@@ -20,7 +20,7 @@ from ._forecast import forecast
 from ._input import Input
 from ._items import leave_out
 from ._judge import judge_or_fall_back
-from ._model import fit_or_reload
+from ._model import TakeTrained, fit_or_reload
 from ._options import RunDate, config_options, json_option, lake_option, print_json
 from ._plan import plan as make_plan
 from ._price import prices
@@ -37,6 +37,7 @@ def night(
     say: Say,
     *,
     source: Input | None = None,
+    ahead: TakeTrained | None = None,
     force: bool = False,
     allow_degraded: str | None = None,
 ) -> Night:
@@ -48,6 +49,7 @@ def night(
         run_date: D: events before D 00:00 UTC count.
         say: hears of stages, progress and decisions.
         source: the input, where a command reads it for several dates.
+        ahead: gives what such a command has trained for the date already.
         force: publish another run of a date that is done.
         allow_degraded: reason for publishing in spite of a failed audit or gate; a failed gate then means
             popularity-only rows.
@@ -80,7 +82,7 @@ def night(
     _memory.require(data, config)
 
     say.stage("train")
-    model = fit_or_reload(lake, data, config, parent, say)
+    model = fit_or_reload(lake, data, config, parent, say, ahead)
 
     say.stage("judge")
     model, outcome = judge_or_fall_back(lake, model, data, config, parent, say)

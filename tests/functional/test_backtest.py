@@ -154,5 +154,7 @@ def test_a_chain_ends_where_training_begins_anew():
 def test_jobs_beyond_the_memory_budget_are_refused_with_the_figures(tables):
     small = COLD.model_copy(update={"score": COLD.score.model_copy(update={"memory_budget": "2GiB"})})
     data = dataset.build(tables, small.dataset, UNTIL)
-    with pytest.raises(ConfigError, match=r"--jobs 2 needs about \d+ MiB, \d+ MiB each.*2048 MiB.*--jobs 1"):
+    with pytest.raises(
+        ConfigError, match=r"--jobs 2 needs about \d+ MiB, 2 processes of \d+ MiB each.*2048 MiB.*--jobs 1"
+    ):
         backtest.replay(data, small, nights=NIGHTS, retrain_every=2, peers=("recent",), jobs=2)
