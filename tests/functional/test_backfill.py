@@ -2,8 +2,14 @@
 
 import json
 import signal
+from dataclasses import replace
+from datetime import date
 
 import pyarrow.parquet as pq
+import pytest
+
+from jobs import _ahead
+from recbatch import config, schemas, train
 
 from .conftest import FAST, WORLD
 
@@ -67,3 +73,69 @@ def test_a_blocked_date_is_told_and_the_others_are_done(cli, base_lake, tmp_path
         "2020-02-01.1",
         "2020-02-03.1",
     ]
+
+
+COLD = [*FAST, "--set", "train.warm_start=false", "--set", "train.max_model_age_days=0"]
+TIMED = ("started_at", "finished_at", "seconds", "peak_bytes", "files", "checksum", "calibration")
+
+
+def content(lake, run_id):
+    """Every table of a run, and of its manifest what no clock and no memory says."""
+    head = json.loads((lake / "runs" / run_id / "manifest.json").read_text())
+    names = [table.name for table in schemas.RUN_TABLES]
+    return {key: value for key, value in head.items() if key not in TIMED}, {n: rows(lake, run_id, n) for n in names}
+
+
+@pytest.mark.long
+def test_trainings_side_by_side_end_in_the_same_lake(cli, tmp_path):
+    """Three dates that train from scratch; a fourth has a run already, of which the fifth is the child."""
+    dates = [f"2020-02-0{day}" for day in (1, 2, 3, 4, 5)]
+    logs = {}
+    for jobs in (1, 2):
+        cli = replace(cli, lake=tmp_path / f"lake-{jobs}")
+        cli.night(dates[3], *COLD)
+        command = ["backfill", dates[0], dates[-1], "--source", WORLD, "--json", *COLD]
+        done = cli(*command, "--jobs", jobs, "--set", "score.memory_budget=8GiB")
+        assert [line["outcome"] for line in json.loads(done.stdout)] == [*["published"] * 3, "done", "published"]
+        logs[jobs] = [json.loads(line) for line in done.stderr.splitlines() if '"event": "trained"' in line]
+    assert [[line["ahead"] for line in log] for log in logs.values()] == [[False] * 4, [True] * 4]
+    for day in dates:
+        one, other = (content(tmp_path / f"lake-{jobs}", f"{day}.1") for jobs in (1, 2))
+        for head in (one[0], other[0]):
+            assert head["config"]["score"].pop("memory_budget") == "8GiB" or day == dates[3]
+        assert one == other, day
+
+
+@pytest.mark.parametrize(
+    ("settings", "days"),
+    [
+        ({"train.mode": "never"}, []),
+        ({"train.budget": "20m"}, []),
+        ({"train.max_model_age_days": 2}, [1]),
+        ({"train.max_model_age_days": 2, "train.warm_start": False}, [1, 4, 7, 10]),
+        ({"train.max_model_age_days": 2, "train.max_warm_starts": 1}, [1, 7]),
+        ({"train.mode": "always", "train.max_warm_starts": 2}, [1, 4, 7, 10]),
+    ],
+)
+def test_the_dates_that_start_from_scratch(settings, days):
+    chosen = config.load(overrides=settings)
+    found = _ahead.from_scratch([], [date(2020, 2, day) for day in range(1, 12)], chosen)
+    assert [day.day for day in found] == days
+
+
+def test_a_model_on_the_shelf_is_no_new_start_unless_it_is_of_other_settings():
+    chosen = config.load(overrides={"train.max_model_age_days": 2, "train.max_warm_starts": 1})
+    days = [date(2020, 2, day) for day in range(1, 12)]
+    head = {"trained_before": "2020-01-31", "train_digest": train.train_digest(chosen.train), "seed": chosen.seed}
+    assert [day.day for day in _ahead.from_scratch([head], days, chosen)] == [6]
+    assert [day.day for day in _ahead.from_scratch([head | {"seed": 1}], days, chosen)] == [1, 7]
+    future = head | {"trained_before": "2020-02-20"}
+    assert [day.day for day in _ahead.from_scratch([future], days, chosen)] == [1, 7]
+
+
+def test_more_trainings_than_the_memory_budget_holds_are_refused(cli):
+    command = ["backfill", "2020-02-01", "2020-02-02", "--source", WORLD, *FAST]
+    said = cli(*command, "--jobs", "4", code=78).stderr.splitlines()[-1]
+    assert "--jobs 4 needs about" in said
+    assert "5 processes of" in said
+    assert not (cli.lake / "runs").exists() or not list((cli.lake / "runs").iterdir())
