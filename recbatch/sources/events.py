@@ -67,20 +67,19 @@ def repeats(events: EventRows, item_codes: Int64s) -> Bools:
         item_codes: shape (rows,), one number per item.
     """
     users = np.asarray(pc.dictionary_encode(events.table["user_id"], "encode").combine_chunks().indices, np.int64)
-    rows = np.flatnonzero((events.codes == 0) & ~events.untimed)
-    keys = (users[rows], item_codes[rows], events.micros[rows], *(_bits(events, name)[rows] for name in COLUMNS[3:]))
+    usable = (events.codes == 0) & ~events.untimed
+    keys = (users, item_codes, events.micros, *(_bits(events, name) for name in COLUMNS[3:]))
     digests = _digest(keys)
-    order = np.argsort(digests, kind="stable")
-    same = digests[order][1:] == digests[order][:-1]
-    twin = np.zeros(len(order), np.bool_)
-    twin[1:] |= same
-    twin[:-1] |= same
-    suspect = np.sort(order[twin])
-    exact = np.stack([key[suspect] for key in keys], axis=1)
-    first = np.unique(exact, axis=0, return_index=True)[1] if len(suspect) else np.empty(0, np.int64)
+    sorted_ = np.sort(digests[usable])
     again: Bools = np.zeros(len(events.codes), np.bool_)
-    again[rows[suspect]] = True
-    again[rows[suspect[first]]] = False
+    twice = np.unique(sorted_[1:][sorted_[1:] == sorted_[:-1]])
+    if len(twice) == 0:
+        return again
+    suspect = np.flatnonzero(usable & columns.as_bools(pc.is_in(pa.array(digests), value_set=pa.array(twice))))
+    exact = np.stack([key[suspect] for key in keys], axis=1)
+    first = np.unique(exact, axis=0, return_index=True)[1]
+    again[suspect] = True
+    again[suspect[first]] = False
     return again
 
 

@@ -26,6 +26,16 @@ def test_ids_keep_their_zeros():
     assert data.item_ids.to_pylist() == ["0000001"]
 
 
+@pytest.mark.parametrize("unit", [1, 7, 10**6, 3 * 10**15])
+@pytest.mark.parametrize("untimed", [0.0, 0.3, 1.0])
+def test_the_order_of_events_is_that_of_a_sort_by_user_and_time(unit, untimed):
+    random_ = np.random.default_rng(5)
+    users = random_.integers(3000, size=5000).astype(np.int32)
+    times = random_.integers(-500, 500, size=5000) * unit
+    times[random_.random(5000) < untimed] = NO_TIME
+    assert dataset._by_user_and_time(users, times).tolist() == np.lexsort((times, users)).tolist()
+
+
 def test_events_stand_by_user_and_time_ties_in_input_order():
     data = build(
         [("b", "2", 1), ("a", "1", 5), ("b", "1", 3), ("b", "3", 3), ("a", "2", None)], {"1": "x", "2": "y", "3": "z"}
