@@ -93,7 +93,7 @@ def select(
 def scores_of(queries: Float32s, candidates: Float32s, rows: Int64s, columns: Int32s) -> Float32s:
     """The compiled twin of `_finalists.exact_scores`."""
     scores = np.empty(len(rows), dtype=np.float32)
-    _kernels().score(queries, candidates, rows, columns, scores)
+    _kernels().score(np.ascontiguousarray(queries), np.ascontiguousarray(candidates), rows, columns, scores)
     return scores
 
 
@@ -151,13 +151,13 @@ class _Kernels:
 def _kernels() -> _Kernels:
     import numba
 
+    from recbatch.index import _vectors as vectors
+
     jit = numba.njit(nogil=True)
-    dot, key, bound = jit(_loops.dot), jit(_loops.key), jit(_loops.bound)
-    exclude, maxima, scan, drop = (
-        jit(loop) for loop in (_loops.exclude, _loops.maxima, _loops.scan, _loops.drop_below)
-    )
+    dot, key, bound = jit(_loops.dot(vectors.lane_sums)), jit(_loops.key), jit(_loops.bound)
+    exclude, maxima, drop = (jit(loop) for loop in (_loops.exclude, _loops.maxima, _loops.drop_below))
     keep_best = jit(_loops.keep_best(dot, key))
-    select = _loops.select(exclude, maxima, bound, scan, drop, keep_best)
+    select = _loops.select(exclude, maxima, bound, vectors.at_least, vectors.first_bit, drop, keep_best)
     last = jit(_loops.keys(dot, key)), jit(_loops.keys_among(dot, key))
     _done[0] = max(_done[0], _DUE_AFTER)
     return _Kernels(jit(select), jit(_loops.score(dot)), *last)

@@ -91,6 +91,7 @@ class ScannIndex:
         Queries are bucketed by the number of their exclusions (powers of two), so that a heavy user does not make
         everybody's search wider.
         """
+        queries = np.ascontiguousarray(queries)
         positions = np.full((len(queries), k), NO_ITEM, dtype=np.int32)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         excluded = np.diff(exclude.offsets)
@@ -137,7 +138,7 @@ class ScannIndex:
             part = slice(start, start + _ROWS)
             own = Exclusions(exclude.offsets[start : start + _ROWS + 1], exclude.items)
             keys, finalists[part] = _compiled.keys_among(
-                queries[part], self.candidates, found[part], fetched[part], k, slack[part], own
+                queries[part], self.twin.candidates, found[part], fetched[part], k, slack[part], own
             )
             positions[part], scores[part] = unpack(keys, k)
 
@@ -151,7 +152,7 @@ class ScannIndex:
             options["pre_reorder_num_neighbors"] = reorder
         if self.engine == "tree":
             options["leaves_to_search"] = self.leaves_for(reorder)
-        found, fetched = self.searcher.search_batched_parallel(np.ascontiguousarray(queries), **options)
+        found, fetched = self.searcher.search_batched_parallel(queries, **options)
         return found.astype(np.int32, copy=False), fetched
 
 
