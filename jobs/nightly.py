@@ -70,6 +70,7 @@ def night(
     tables = leave_out(tables, gone, merge_by_title=config.source.merge_by_title)
     data = dataset.build(tables, config.dataset, run_date, merge_by_title=config.source.merge_by_title)
     book = rule_book(config, data, tables)
+    tables = tables.without_interactions()
     already = _lake.done(lake, live, data, config, book.file_facts)
     if already and not force:
         return Night.already(already)

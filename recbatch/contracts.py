@@ -12,7 +12,7 @@ Ids are strings at the edges; inside, a user or an item is its int32 position.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,6 +75,10 @@ class SourceTables:
     """Rows read, repaired and rejected by reason, events cut because they lie on or after the run date."""
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
     """Table → column → Arrow type as the source spells them, before anything is repaired."""
+
+    def without_interactions(self) -> SourceTables:
+        """The same account without the rows that `dataset.build` has encoded: the largest table is let go."""
+        return replace(self, interactions=self.interactions.schema.empty_table())
 
 
 @dataclass(frozen=True, slots=True)

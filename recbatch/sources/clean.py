@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from recbatch import schemas
 from recbatch.config import Source
-from recbatch.contracts import Bools, Int64s, SourceTables
+from recbatch.contracts import Bools, Int32s, SourceTables
 from recbatch.errors import DataError
 from recbatch.sources import columns
 from recbatch.sources.events import read_events, repeats
@@ -54,7 +54,7 @@ def clean(raw: RawTables, settings: Source, *, before: date, today: date, kept: 
     mark(events.codes, item_codes < 0, "unknown_item")
     mark(events.codes, repeats(events, item_codes), "duplicate_event")
     ledger.record("interactions", raw.interactions, events.codes, share)
-    good = events.table.filter(pa.array(events.codes == 0))
+    good = events.table.filter(pa.array(events.codes == 0)) if events.codes.any() else events.table
     interactions = _with_types(good, schemas.INTERACTIONS)
     counts = {**ledger.counts, "after_run_date": 0}
     spelled = {name: _columns(getattr(raw, name)) for name in _TABLES}
@@ -76,7 +76,7 @@ def earlier(tables: SourceTables, before: date) -> SourceTables:
     """
     times = tables.interactions["occurred_at"].cast(pa.int64())
     early = pc.fill_null(pc.less(times, micros_of(before)), True)
-    interactions = tables.interactions.filter(early)
+    interactions = tables.interactions if pc.all(early).as_py() else tables.interactions.filter(early)
     late = tables.counts["after_run_date"] + tables.interactions.num_rows - interactions.num_rows
     if interactions.num_rows == 0:
         raise DataError(
@@ -192,6 +192,6 @@ def _codes_of(ids: pa.ChunkedArray) -> npt.NDArray[np.int32]:
     return np.asarray(encoded.indices, np.int32)
 
 
-def _positions(ids: pa.ChunkedArray, vocabulary: pa.ChunkedArray) -> Int64s:
+def _positions(ids: pa.ChunkedArray, vocabulary: pa.ChunkedArray) -> Int32s:
     found = pc.index_in(ids, value_set=vocabulary.combine_chunks())
-    return np.asarray(pc.fill_null(found, -1), np.int64)
+    return np.asarray(pc.fill_null(found, -1), np.int32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch.contracts import Bools, Int64s
+from recbatch.contracts import Bools, Int32s, Int64s
 from recbatch.errors import DataError
 from recbatch.sources import columns
 from recbatch.sources.kept import Kept
@@ -51,6 +51,8 @@ def read_events(parts: Sequence[AnyPart], unit: str, today: date, kept: Kept | N
     pieces = [_rows_of(part, unit, today, kept) for part in parts]
     if not pieces:
         raise DataError("interactions: no file was read; check the source")
+    if len(pieces) == 1:
+        return pieces[0]
     return EventRows(
         pa.concat_tables([piece.table for piece in pieces]),
         np.concatenate([piece.micros for piece in pieces]),
@@ -59,24 +61,29 @@ def read_events(parts: Sequence[AnyPart], unit: str, today: date, kept: Kept | N
     )
 
 
-def repeats(events: EventRows, item_codes: Int64s) -> Bools:
+def repeats(events: EventRows, item_codes: Int32s) -> Bools:
     """Which rows say again what an earlier one said: user, item, time, rating and weight are equal.
 
     Args:
         events: rows with a fault and rows without a time are never repeats.
         item_codes: shape (rows,), one number per item.
     """
-    users = np.asarray(pc.dictionary_encode(events.table["user_id"], "encode").combine_chunks().indices, np.int64)
+    users = np.asarray(pc.dictionary_encode(events.table["user_id"], "encode").combine_chunks().indices, np.int32)
+
+    def keys() -> Iterator[Int64s]:
+        yield from (users.astype(np.int64), item_codes.astype(np.int64), events.micros)
+        yield from (_bits(events, name) for name in COLUMNS[3:])
+
     usable = (events.codes == 0) & ~events.untimed
-    keys = (users, item_codes, events.micros, *(_bits(events, name) for name in COLUMNS[3:]))
-    digests = _digest(keys)
-    sorted_ = np.sort(digests[usable])
+    digests = _digest(keys(), len(users))
+    sorted_ = digests[usable]
+    sorted_.sort()
     again: Bools = np.zeros(len(events.codes), np.bool_)
     twice = np.unique(sorted_[1:][sorted_[1:] == sorted_[:-1]])
     if len(twice) == 0:
         return again
     suspect = np.flatnonzero(usable & columns.as_bools(pc.is_in(pa.array(digests), value_set=pa.array(twice))))
-    exact = np.stack([key[suspect] for key in keys], axis=1)
+    exact = np.stack([key[suspect] for key in keys()], axis=1)
     first = np.unique(exact, axis=0, return_index=True)[1]
     again[suspect] = True
     again[suspect[first]] = False
@@ -137,10 +144,11 @@ def _bits(events: EventRows, name: str) -> Int64s:
     return (values + np.float32(0)).view(np.int32).astype(np.int64)  # + 0 makes -0.0 and 0.0 equal
 
 
-def _digest(keys: tuple[Int64s, ...]) -> npt.NDArray[np.uint64]:
+def _digest(keys: Iterable[Int64s], rows: int) -> npt.NDArray[np.uint64]:
     """Equal keys, equal digests; unequal keys may collide, which the caller settles."""
-    mixed = np.zeros(len(keys[0]), np.uint64)
+    mixed = np.zeros(rows, np.uint64)
     for key in keys:
-        mixed = (mixed ^ key.view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= key.view(np.uint64)
+        mixed *= np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(29)
     return mixed

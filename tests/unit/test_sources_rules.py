@@ -239,7 +239,7 @@ def test_a_row_with_several_faults_is_entered_once() -> None:
 
 
 def test_colliding_digests_are_settled_by_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recbatch.sources.events._digest", lambda keys: np.zeros(len(keys[0]), np.uint64))
+    monkeypatch.setattr("recbatch.sources.events._digest", lambda keys, rows: np.zeros(rows, np.uint64))
     times = [datetime(2019, 12, day) for day in (1, 2, 1, 3, 2)]
     tables = run(part("e", user_id=["u"] * 5, item_id=["a"] * 5, occurred_at=times))
     assert faults(tables) == [("e", 3, "duplicate_event"), ("e", 5, "duplicate_event")]
