@@ -219,6 +219,7 @@ def finished(head: Json, verdict: Verdict, rows: dict[str, int], say: Say) -> Js
             "started_at": say.started_at.isoformat(),
             "finished_at": now().isoformat(),
             "seconds": head.get("seconds", {}) | {name: round(took, 3) for name, took in say.seconds.items()},
+            "part_seconds": head.get("part_seconds", {}) | {name: round(took, 3) for name, took in say.parts.items()},
             "peak_bytes": max(head.get("peak_bytes", 0), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
         }
     )

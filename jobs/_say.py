@@ -6,6 +6,8 @@ import json
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,13 +28,14 @@ def now() -> datetime:
 class Say:
     """Tells how a job gets on, and remembers how long each stage took.
 
-    Use as a context manager. `seconds` has every stage that was begun, in order; `lines` the end of the log. Every line
-    carries `run_id`, which a job sets before it begins a stage.
+    Use as a context manager. `seconds` has every stage that was begun, in order, `parts` what was timed inside of one;
+    `lines` the end of the log. Every line carries `run_id`, which a job sets before it begins a stage.
     """
 
     def __init__(self) -> None:
         self.started_at = now()
         self.seconds: dict[str, float] = {}
+        self.parts: dict[str, float] = {}
         self.run_id: str | None = None
         self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._stage: str | None = None
@@ -61,6 +64,15 @@ class Say:
         if self._bar:
             self._task = self._bar.add_task(name, total=None)
         self.event("stage", stage=name)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Adds the seconds of a block to a part of the stage."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.parts[name] = self.parts.get(name, 0.0) + time.monotonic() - began
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """How far a stage is; fits `contracts.Progress`."""

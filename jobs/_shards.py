@@ -63,8 +63,9 @@ def write(
         OSError: the file system refuses.
     """
     key = run_key(data, config, model.model_id, plan.ranker)
-    digests = Digests.of(plan.ranker, data, config, model.model_id)
-    before = Parent.of(lake, parent, digests, data, config)
+    with say.part("digests"):
+        digests = Digests.of(plan.ranker, data, config, model.model_id)
+        before = Parent.of(lake, parent, digests, data, config)
     recommended, rows, kept = Shards(lake, plan.ranker, data, config, key, before).write(folder, say)
     digests.write(folder)
     if kept:
@@ -165,7 +166,7 @@ class Shards:
                 lists.write(score.to_table(batch, data, last_rank=settings.k))
                 buffer.write(score.to_table(batch, data, first_rank=settings.k + 1))
 
-            for batch, kept in self._lists(users):
+            for batch, kept in self._lists(users, say):
                 unchanged += kept
                 recommended[batch.users - users[0]] = batch.lengths(settings.k)
                 write(both, batch)
@@ -173,24 +174,35 @@ class Shards:
         rows = {schemas.RECOMMENDATIONS.name: lists.rows, schemas.RECOMMENDATIONS_BUFFER.name: buffer.rows}
         return recommended, rows, unchanged
 
-    def _lists(self, users: Int32s) -> Iterator[tuple[Lists, int]]:
+    def _lists(self, users: Int32s, say: Say) -> Iterator[tuple[Lists, int]]:
         """Lists in the order of users, and how many of each batch are the parent's.
 
         Those who keep theirs are read for several batches at once, so that the few others fill one.
         """
-        settings, events = self.config.score, self.data.events
-        length, batch = settings.k + settings.buffer, settings.users_per_batch
+        batch = self.config.score.users_per_batch
         if self.parent is None:
-            yield from ((lists, 0) for lists in self.ranker.rank_all(events, users, length, batch))
+            yield from ((lists, 0) for lists in self._ranked(users, say))
             return
         for start in range(0, len(users), _BATCHES_READ * batch):
             some = users[start : start + _BATCHES_READ * batch]
-            own = self.parent.lists(some)
+            with say.part("kept"):
+                own = self.parent.lists(some)
             kept, others = len(own.users), np.setdiff1d(some, own.users)
-            lists = Lists.joined([own, *self.ranker.rank_all(events, others, length, batch)])
+            lists = Lists.joined([own, *self._ranked(others, say)])
             lists = lists.rows(np.argsort(lists.users))
             for first in range(0, len(some), batch):
                 yield lists.rows(slice(first, first + batch)), kept if first == 0 else 0
+
+    def _ranked(self, users: Int32s, say: Say) -> Iterator[Lists]:
+        """Lists that are embedded and searched for."""
+        settings = self.config.score
+        batches = self.ranker.rank_all(self.data.events, users, settings.k + settings.buffer, settings.users_per_batch)
+        while True:
+            with say.part("ranked"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from recbatch.store import Lake
 from ._laws import law_1, state
 from .conftest import FAST, WORLD
 
-KILLS = 4
+KILLS = 40
 DATE = "2020-02-02"
 NIGHT = ["nightly", "--source", WORLD, "--run-date", DATE, "--train", "always", *FAST]
 LIVE = ("catalog.duckdb", "latest.json")
