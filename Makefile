@@ -35,7 +35,7 @@ soak: $(VENV)/.tests
 	timeout 2700 $(BIN)/pytest -m soak -s tests/functional
 
 test-long-properties: $(VENV)/.tests
-	RECBATCH_EXAMPLES=500 $(BIN)/pytest -n 2 tests/generative tests/unit/test_rules.py
+	RECBATCH_EXAMPLES=500 $(BIN)/pytest -n 2 --dist worksteal tests/generative tests/unit/test_rules.py
 
 test-tools: $(VENV)/.tests
 	@command -v chromium >/dev/null || { echo "make test-tools needs a browser: apt-get install chromium"; exit 1; }

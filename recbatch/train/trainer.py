@@ -10,6 +10,7 @@ import numpy as np
 
 from recbatch import config
 from recbatch.contracts import Events, Float32s, Int32s, Json
+from recbatch.errors import DataError
 from recbatch.model import Part, rating_scale
 from recbatch.train.batches import Examples, Stream, trainable_users
 from recbatch.train.candidates import Candidates
@@ -128,6 +129,9 @@ class Trainer:
 
         Returns:
             The part.
+
+        Raises:
+            DataError: the loss is no number any more.
         """
         losses = self._resumed(name, passes, checkpoints)
         best: tuple[float, list[object]] | None = None
@@ -136,6 +140,7 @@ class Trainer:
                 self._one_step(self._rate(done * self.steps_per_pass + at, passes)) for at in range(self.steps_per_pass)
             ]
             losses.append(float(np.mean(sums)) / self._size)
+            _require_finite(losses[-1], name, done + 1)
             told(done + 1)
             if until is not None:
                 best = min(
@@ -202,6 +207,14 @@ class Trainer:
             return []
         self._restore(found[0], found[1]["random"])
         return list(found[1]["losses"])
+
+
+def _require_finite(loss: float, name: str, passes: int) -> None:
+    if not np.isfinite(loss):
+        raise DataError(
+            f"training {name}: the loss of pass {passes} is {loss}, no number to learn from;"
+            " lower train.learning_rate or look for weights and ratings out of all proportion"
+        )
 
 
 def _rated(batch: Examples, mean: float, spread: float) -> Examples:

@@ -147,3 +147,44 @@ def test_dbt_takes_the_sources_and_knows_how_fresh_they_are(published, tmp_path)
         )
         assert done.returncode == 0, done.stdout
         assert re.search(r"PASS.*recbatch.runs|PASS=\d+ WARN=0 ERROR=0", done.stdout), done.stdout
+
+
+READ_EVERYTHING = """
+import duckdb, sys
+with duckdb.connect() as con:
+    con.execute(f"attach '{sys.argv[1]}' as lake (read_only)")
+    con.execute("use lake")
+    con.execute("set enable_progress_bar = false")
+    rows = 0
+    for (view,) in con.execute("select view_name from duckdb_views() where not internal").fetchall():
+        rows += len(con.execute(f'select * from "{view}" limit 1000').fetchall())
+    for call in ("recs_for('a stranger')", "similar_to('1')", "user_metrics(10)", "segment_metrics(10)",
+                 "diff_runs('2020-02-01.1', '2020-02-06.1')"):
+        rows += len(con.execute(f"from {call}").fetchall())
+    print(duckdb.__version__, rows)
+"""
+
+
+@pytest.mark.parametrize("release", ["1.4.2", "1.4.5", "1.5.6", "2.0.1"])
+def test_the_catalog_answers_in_every_release_of_duckdb(published, tmp_path, release):
+    """All views and macros; 1.4.0 and 1.4.1 lose the CTEs of a catalog that 2.0 wrote."""
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--target",
+        tmp_path / "old",
+        f"duckdb=={release}",
+    ]
+    subprocess.run(pip, check=True, timeout=300)
+    script = [sys.executable, "-c", READ_EVERYTHING, published.lake / "catalog.duckdb"]
+    old, ours = (
+        subprocess.run(script, env=more, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+        for more in ({"PYTHONPATH": str(tmp_path / "old")}, {})
+    )
+    assert old[0] == release
+    assert old[1] == ours[1]
+    assert int(ours[1]) > 1_000

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbatch import store, views
+from recbatch import schemas, views
 from recbatch.errors import UsageError
-from recbatch.views import _templates
+from recbatch.views import _surface, _templates
 from recbatch.views._checks import run_check
+from recbatch.views._render import Renderer, Run
 from tests.unit import _lake_fixture as lake_fixture
 from tests.unit._lake_fixture import FIRST, SECOND
 
@@ -33,34 +34,37 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
 
 
+@examples()
 @given(text=TEXT)
 def test_any_text_reads_back_from_its_literal(con: duckdb.DuckDBPyConnection, text: str) -> None:
     assert con.execute(f"select {views.quote_literal(text)}").fetchall() == [(text,)]
 
 
+@examples()
 @given(name=TEXT.filter(bool))
 def test_any_text_can_be_a_name(con: duckdb.DuckDBPyConnection, name: str) -> None:
     quoted = views.quote_name(name)
     assert con.execute(f"select {quoted} from (select 7 as {quoted})").fetchall() == [(7,)]
 
 
+@examples(40)
 @given(
     tail=st.lists(
         st.sampled_from(["select", "1", ";", "explain", "analyze", "copy", "(", ")", "--", "/*", "*/", "\n", "'"])
     )
 )
-def test_no_words_make_query_write(tmp_path_factory: pytest.TempPathFactory, tail: list[str]) -> None:
-    folder = tmp_path_factory.getbasetemp()
-    target = folder / "written.csv"
-    with duckdb.connect() as con:
-        for sql in (
-            f"{' '.join(tail)} copy (select 1) to '{target}'",
-            f"explain analyze {' '.join(tail)} copy (select 1) to '{target}'",
-        ):
-            try:
-                views.query(con, sql)
-            except UsageError as error:
-                assert "\n" not in str(error)
+def test_no_words_make_query_write(
+    con: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFactory, tail: list[str]
+) -> None:
+    target = tmp_path_factory.getbasetemp() / "written.csv"
+    for sql in (
+        f"{' '.join(tail)} copy (select 1) to '{target}'",
+        f"explain analyze {' '.join(tail)} copy (select 1) to '{target}'",
+    ):
+        try:
+            views.query(con, sql)
+        except UsageError as error:
+            assert "\n" not in str(error)
     assert not target.exists()
 
 
@@ -74,17 +78,32 @@ def rows_of(lists: dict[str, list[str]]) -> dict[str, list[tuple[object, ...]]]:
     return {"recommendations": recommendations, "users": users}
 
 
+def rendered(
+    root: Path, nights: dict[str, dict[str, list[tuple[object, ...]]]], tables: set[str], split: int = 0
+) -> Renderer:
+    """Writes some tables of some nights; only the views and macros that a property is about are made of it."""
+    runs = []
+    for run_id, rows in nights.items():
+        others = [table.name for table in schemas.RUN_TABLES if table.name not in tables]
+        folder = lake_fixture.write_run(root / run_id, rows, without=others, split=split)
+        names = tuple(str(path.relative_to(folder)) for path in folder.rglob("*.parquet"))
+        runs.append(Run(_surface.complete(lake_fixture.head(run_id)), names, f"/{run_id}"))
+    return Renderer(runs, views.quote_literal(root))
+
+
 @examples(15)
 @given(before=LISTS, after=LISTS)
-def test_what_changed_is_what_sets_say(before: dict[str, list[str]], after: dict[str, list[str]]) -> None:
+def test_what_changed_is_what_sets_say(
+    con: duckdb.DuckDBPyConnection, before: dict[str, list[str]], after: dict[str, list[str]]
+) -> None:
     with TemporaryDirectory() as name:
-        lake = store.Lake(Path(name) / "lake")
-        lake_fixture.publish(lake, FIRST, rows_of(before))
-        lake_fixture.publish(lake, SECOND, rows_of(after))
-        views.write_catalog(lake, [FIRST, SECOND])
-        with views.connect(lake) as con:
-            found = con.execute("select user_id, kept, overlap, entered, dropped, replaced from run_diff").fetchall()
-            lookups = {user: con.execute("select item_id from recs_for($1)", [user]).fetchall() for user in after}
+        nights = {FIRST: rows_of(before), SECOND: rows_of(after)}
+        made = rendered(Path(name), nights, {"recommendations", "users", "popular"})
+        con.execute(f'create or replace macro recs_for("user") as table {made.macro("recs_for")}')
+        found = con.execute(
+            f"select user_id, kept, overlap, entered, dropped, replaced from ({made.view('run_diff')})"
+        ).fetchall()
+        lookups = {user: con.execute("select item_id from recs_for($1)", [user]).fetchall() for user in after}
     expected = {}
     for user in before.keys() | after.keys():
         old, new = before.get(user, []), after.get(user, [])
@@ -114,7 +133,9 @@ ROWS = st.lists(
 
 @examples(40)
 @given(rows=ROWS)
-def test_the_neighbour_checks_agree_with_a_loop(rows: list[tuple[str, int, str, float, str]]) -> None:
+def test_the_neighbour_checks_agree_with_a_loop(
+    con: duckdb.DuckDBPyConnection, rows: list[tuple[str, int, str, float, str]]
+) -> None:
     order = ["pinned", "model", "segment", "popular"]
     pairs = list(zip([None, *rows[:-1]], rows, strict=True)) if rows else []
     same = [(old, new) for old, new in pairs if old and old[0] == new[0]]
@@ -135,7 +156,7 @@ def test_the_neighbour_checks_agree_with_a_loop(rows: list[tuple[str, int, str, 
     }
     content = [(user, rank, item, item, score, source, None) for user, rank, item, score, source in rows]
     with TemporaryDirectory() as name:
-        folder = lake_fixture.write_run(Path(name) / "run", {"recommendations": content}, split=2)
-        with views.over(folder, lake_fixture.head()) as con:
-            found = {check: run_check(con, _templates.load("checks")[check]).observed for check in expected}
+        made = rendered(Path(name), {FIRST: {"recommendations": content}}, {"recommendations"}, split=2)
+        con.execute(f"create or replace view recommendations as {made.view('recommendations')}")
+        found = {check: run_check(con, _templates.load("checks")[check]).observed for check in expected}
     assert found == {check: str(count) for check, count in expected.items()}

@@ -71,6 +71,12 @@ def test_the_same_seed_gives_the_same_bits(world):
     assert bits(once) != bits(other)
 
 
+def test_a_loss_that_explodes_ends_the_night_in_one_line(world):
+    settings = SMALL.model_copy(update={"epochs": 3, "learning_rate": 1e30})
+    with pytest.raises(DataError, match=r"the loss of pass \d is (nan|inf), .* lower train.learning_rate"):
+        fit(world.events, world, settings, 1)
+
+
 def test_a_refit_repeats_the_epochs_of_the_judged_model(world):
     train, _ = halves(world)
     judged = fit(train, world, SMALL.model_copy(update={"epochs": 2}), 1)
