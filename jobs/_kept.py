@@ -7,7 +7,9 @@ A run without the file is scored in full: it is older, or a user was forgotten i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,8 @@ _TABLES = (schemas.RECOMMENDATIONS, schemas.RECOMMENDATIONS_BUFFER)
 _LAST_KEPT = schemas.SOURCES.index("model")
 """Rows by popularity, of a later source, are tonight's in every list."""
 _UNKNOWN = -2
+_COLUMNS = ["user_id", "rank", "item_id", "score", "source", "because_item_id"]
+_TEXTS = ["user_id", "item_id", "source", "because_item_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,25 @@ class Digests:
 
 
 @dataclass(frozen=True, slots=True)
+class _Group:
+    """A row group of a table that is sorted by user."""
+
+    path: Path
+    number: int
+    metadata: pq.FileMetaData
+    users: tuple[str, str] | None
+    """The first and the last; None where the file does not say."""
+
+    def meets(self, first: str, last: str) -> bool:
+        return self.users is None or not (self.users[1] < first or last < self.users[0])
+
+
+@dataclass(frozen=True, slots=True)
 class Parent:
     """The run before, and who may keep its rows."""
 
-    folder: Path
+    groups: dict[str, list[_Group]]
+    """By table, in row order."""
     data: Dataset
     length: int
     same: Bools
@@ -86,7 +105,10 @@ class Parent:
         row = pc.index_in(data.user_ids, value_set=users.combine_chunks()).fill_null(-1).to_numpy(zero_copy_only=False)
         same = np.zeros(data.num_users, dtype=np.bool_)
         same[row >= 0] = was[row[row >= 0]] == digests.users[row >= 0]
-        return cls(folder, data, config.score.k + config.score.buffer, same) if same.any() else None
+        if not same.any():
+            return None
+        groups = {table.name: _groups(folder / table.name) for table in _TABLES}
+        return cls(groups, data, config.score.k + config.score.buffer, same)
 
     def lists(self, users: Int32s) -> Lists:
         """The lists that those of some users keep who keep theirs: whole ones, without a row by popularity.
@@ -94,31 +116,48 @@ class Parent:
         Args:
             users: consecutive positions, at least one.
         """
-        first, last = (self.data.user_ids[int(user)] for user in (users[0], users[-1]))
-        between = (pc.field("user_id") >= first) & (pc.field("user_id") <= last)
+        names = self.data.user_ids.slice(int(users[0]), len(users))
         shape = (len(users), self.length)
         positions, because = np.full(shape, NO_ITEM, np.int32), np.full(shape, NO_ITEM, np.int32)
         scores, sources = np.full(shape, -np.inf, np.float32), np.full(shape, len(schemas.SOURCES), np.int8)
-        for table in _TABLES:
-            rows = pq.read_table(
-                self.folder / table.name,
-                columns=["user_id", "rank", "item_id", "score", "source", "because_item_id"],
-                filters=between,
-                partitioning=None,
-                read_dictionary=["item_id", "source", "because_item_id"],
-                page_checksum_verification=True,
-            )
-            user = _codes(rows["user_id"].dictionary_encode(), self.data.user_ids.slice(int(users[0]), len(users)))
-            place = rows["rank"].to_numpy().astype(np.int64) - 1
-            some = np.flatnonzero((user >= 0) & (place < self.length))
-            at = user[some], place[some]
-            positions[at] = _codes(rows["item_id"], self.data.item_ids)[some]
-            because[at] = _codes(rows["because_item_id"], self.data.item_ids)[some]
-            scores[at] = rows["score"].to_numpy()[some]
-            sources[at] = _codes(rows["source"], pa.array(schemas.SOURCES))[some]
+        for rows in self._rows(names[0].as_py(), names[-1].as_py()):
+            user, place = _codes(rows["user_id"], names), rows["rank"].to_numpy() - 1
+            at = user * np.int32(self.length) + place
+            there = (user >= 0) & (place < self.length)
+            some = slice(None) if there.all() else there
+            at = at[some]
+            positions.ravel()[at] = _codes(rows["item_id"], self.data.item_ids)[some]
+            because.ravel()[at] = _codes(rows["because_item_id"], self.data.item_ids)[some]
+            scores.ravel()[at] = rows["score"].to_numpy()[some]
+            sources.ravel()[at] = _codes(rows["source"], pa.array(schemas.SOURCES))[some]
         whole = (positions >= 0) & (sources >= 0) & (sources <= _LAST_KEPT) & (because != _UNKNOWN)
         kept = np.flatnonzero(self.same[users] & whole.all(axis=1))
         return Lists(users[kept], positions[kept], scores[kept], sources[kept], because[kept])
+
+    def _rows(self, first: str, last: str) -> Iterator[pa.Table]:
+        """The row groups that may hold one of some users, file by file."""
+        for groups in self.groups.values():
+            wanted = [group for group in groups if group.meets(first, last)]
+            for path, some in groupby(wanted, key=lambda group: group.path):
+                mine = list(some)
+                with pq.ParquetFile(
+                    path,
+                    metadata=mine[0].metadata,
+                    read_dictionary=_TEXTS,
+                    page_checksum_verification=True,
+                ) as file:
+                    yield file.read_row_groups([group.number for group in mine], columns=_COLUMNS)
+
+
+def _groups(folder: Path) -> list[_Group]:
+    found = []
+    for path in sorted(folder.glob("*.parquet")):
+        metadata = pq.read_metadata(path)
+        for number in range(metadata.num_row_groups):
+            told = metadata.row_group(number).column(0).statistics
+            users = (str(told.min), str(told.max)) if told is not None and told.has_min_max else None
+            found.append(_Group(path, number, metadata, users))
+    return found
 
 
 def _sound(folder: Path, parent: Json) -> bool:
@@ -132,10 +171,23 @@ def _sound(folder: Path, parent: Json) -> bool:
 
 
 def _codes(column: pa.ChunkedArray, among: pa.Array) -> Int32s:
-    """Place of each value, NO_ITEM for null, _UNKNOWN for a value that is not there."""
-    found = []
-    for chunk in column.chunks:
-        codes = pc.index_in(chunk.dictionary, value_set=among).fill_null(_UNKNOWN).to_numpy(zero_copy_only=False)
-        indices = chunk.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
-        found.append(np.append(codes, NO_ITEM)[indices].astype(np.int32))
-    return np.concatenate([np.zeros(0, np.int32), *found])
+    """Place of each value, NO_ITEM for null, _UNKNOWN for a value that is not there.
+
+    The dictionaries of all row groups are looked up at once: each look-up begins with a table over `among`.
+    """
+    chunks = [chunk for chunk in column.chunks if len(chunk)]
+    if not chunks:
+        return np.zeros(0, np.int32)
+    found = pc.index_in(pa.concat_arrays([chunk.dictionary for chunk in chunks]), value_set=among)
+    codes = found.fill_null(_UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    start, told = 0, []
+    for chunk in chunks:
+        own = codes[start : start + len(chunk.dictionary)]
+        if chunk.null_count:
+            places = chunk.indices.fill_null(len(own)).to_numpy(zero_copy_only=False)
+            own = np.append(own, np.int32(NO_ITEM))
+        else:
+            places = chunk.indices.to_numpy()
+        told.append(own[places])
+        start += len(chunk.dictionary)
+    return np.concatenate(told)
