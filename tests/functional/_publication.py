@@ -1,6 +1,7 @@
-"""The last part of a night alone: write, audit, seal, promote, commit, on rows made by hand; a few tenths of a second.
+"""The last part of a night: write, audit, seal, promote, commit, on rows made by hand; or promote and commit alone.
 
-Each runs in a process of its own, a fork of a server that has imported everything and started no thread.
+A publication under a plan runs in a process of its own, a fork of a server that has imported everything and started no
+thread.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import hashlib
 import multiprocessing
 import os
 import resource
+import shutil
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import reduction
 from pathlib import Path
 
@@ -34,7 +37,8 @@ for _kind in ("staging", "marts", "macros"):
 RUNS = ("2026-03-01.1", "2026-03-02.1", "2026-03-03.1")
 
 
-def content(number: int) -> dict[str, pa.Table]:
+@cache
+def _content(number: int) -> dict[str, pa.Table]:
     """The tables of a sound run; odd and even nights differ."""
     found = {}
     source = rows_of.second_night() if number % 2 else rows_of.tables()
@@ -67,6 +71,20 @@ def publish_night(lake: Lake, run_id: str, tables: dict[str, pa.Table]) -> None:
             store.empty_folder(lake.staging)
 
 
+def publish_prepared(lake: Lake, run_id: str, prepared: Path) -> None:
+    """Publication alone, of a run that was written, audited and sealed elsewhere."""
+    with store.locked(lake):
+        try:
+            live = _lake.repair(lake)
+            if run_id in live:
+                return
+            shutil.copytree(prepared, lake.staging / run_id, copy_function=os.link)
+            publish.promote(lake, lake.staging / run_id)
+            _lake.commit(lake, [*live, run_id])
+        finally:
+            store.empty_folder(lake.staging)
+
+
 @dataclass(frozen=True)
 class Trial:
     """How one publication ended."""
@@ -77,19 +95,25 @@ class Trial:
     calls: list[Call]
 
 
-def attempt(root: Path, run_id: str, plan: Plan | None = None, limit: int | None = None) -> Trial:
-    """Publishes in a process of its own; under a plan its calls are seen. No file may grow beyond `limit` bytes."""
+def attempt(
+    root: Path, run_id: str, plan: Plan | None = None, limit: int | None = None, prepared: Path | None = None
+) -> Trial:
+    """Publishes once.
+
+    Under a plan or a limit that happens in a process of its own, whose calls are seen; no file there may grow beyond
+    `limit` bytes. Where a run is `prepared`, only its publication is left to do.
+    """
+    if plan is None and limit is None:
+        return Trial(*_ending(root, run_id, prepared), [])
     ours, theirs = _SERVER.Pipe()
-    job = _SERVER.Process(target=_child, args=(theirs, root, run_id, limit, plan is not None))
+    job = _SERVER.Process(target=_child, args=(theirs, root, run_id, limit, prepared))
     job.start()
     theirs.close()
-    calls: list[Call] = []
-    if plan is not None:
-        listener = reduction.recv_handle(ours)
-        try:
-            calls = _syscalls.watch(listener, root, plan)
-        finally:
-            os.close(listener)
+    listener = reduction.recv_handle(ours)
+    try:
+        calls = _syscalls.watch(listener, root, plan or Plan())
+    finally:
+        os.close(listener)
     try:
         code, line = ours.recv()
     except EOFError:
@@ -99,19 +123,25 @@ def attempt(root: Path, run_id: str, plan: Plan | None = None, limit: int | None
     return Trial(code, line, calls)
 
 
-def _child(conn, root: Path, run_id: str, limit: int | None, watched: bool) -> None:
+def _child(conn, root: Path, run_id: str, limit: int | None, prepared: Path | None) -> None:
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    tables = content(RUNS.index(run_id))
-    if watched:
-        listener = _syscalls.be_watched()
-        reduction.send_handle(conn, listener, None)
-        os.close(listener)
+    listener = _syscalls.be_watched()
+    reduction.send_handle(conn, listener, None)
+    os.close(listener)
+    conn.send(_ending(root, run_id, prepared))
+
+
+def _ending(root: Path, run_id: str, prepared: Path | None) -> tuple[int, str]:
+    """Exit code and the operator's line."""
     try:
-        publish_night(Lake(root), run_id, tables)
-        conn.send((0, ""))
+        if prepared:
+            publish_prepared(Lake(root), run_id, prepared)
+        else:
+            publish_night(Lake(root), run_id, _content(RUNS.index(run_id)))
     except BaseException as error:
-        conn.send(_codes.ending(error))
+        return _codes.ending(error)
+    return 0, ""
 
 
 def state(root: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ import errno
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,23 +13,37 @@ from recbatch import store
 from recbatch.store import Lake
 
 from ._publication import RUNS, attempt, state
-from ._syscalls import Plan
+from ._syscalls import Call, Plan
 
 CODES = {errno.ENOSPC: 74, errno.EIO: 74, errno.EACCES: 77, errno.EROFS: 77}
 FAILING = ("open", "write", "fsync", "rename", "mkdir")
 LIVE = ("catalog.duckdb", "latest.json")
 
 
+@dataclass(frozen=True)
+class Case:
+    """A lake with one run, and what the next publication does there."""
+
+    base: Path
+    calls: list[Call]
+    whole: dict[str, str]
+    """What it leaves where nobody disturbs it."""
+    prepared: Path | None = None
+    """The next run, where writing it is not part of the trial."""
+
+    @classmethod
+    def of(cls, folder: Path, prepared: Path | None = None) -> "Case":
+        base, whole = folder / "lake", folder / "whole"
+        assert attempt(base, RUNS[0]).code == 0
+        shutil.copytree(base, whole)
+        trial = attempt(whole, RUNS[1], Plan(), prepared=prepared)
+        assert trial.code == 0, trial.line
+        return cls(base, trial.calls, settled(whole), prepared)
+
+
 @pytest.fixture(scope="session")
 def one_night(tmp_path_factory):
-    """A lake with one run, and what the next publication does there."""
-    root = tmp_path_factory.mktemp("one") / "lake"
-    assert attempt(root, RUNS[0]).code == 0
-    whole = root.with_name("whole")
-    shutil.copytree(root, whole)
-    trial = attempt(whole, RUNS[1], Plan())
-    assert trial.code == 0, trial.line
-    return root, trial.calls, settled(whole)
+    return Case.of(tmp_path_factory.mktemp("one"))
 
 
 def settled(root: Path) -> dict[str, str]:
@@ -36,12 +51,11 @@ def settled(root: Path) -> dict[str, str]:
     return {name: digest for name, digest in state(root).items() if name not in LIVE} | dict.fromkeys(LIVE, "")
 
 
-def problem(base: Path, whole: dict[str, str], root: Path, plan: Plan) -> str | None:
+def problem(case: Case, root: Path, plan: Plan) -> str | None:
     """What is wrong after a publication under a plan; and after the next one, which must need no hand."""
-    if base != root:
-        shutil.copytree(base, root)
+    shutil.copytree(case.base, root)
     before = state(root)
-    trial = attempt(root, RUNS[1], plan)
+    trial = attempt(root, RUNS[1], plan, prepared=case.prepared)
     after = state(root)
     found = None
     if plan.at and plan.code is None:
@@ -50,7 +64,7 @@ def problem(base: Path, whole: dict[str, str], root: Path, plan: Plan) -> str | 
         found = f"exit {trial.code}: {trial.line}"
     elif trial.code and (str(root) not in trial.line or "\n" in trial.line or ";" not in trial.line):
         found = f"no path or no cure in {trial.line!r}"
-    elif not trial.code and settled(root) != whole:
+    elif not trial.code and settled(root) != case.whole:
         found = "says it is done and is not"
     if any(after.get(name) != before[name] for name in before if name not in LIVE):
         found = "a published file changed"
@@ -58,20 +72,20 @@ def problem(base: Path, whole: dict[str, str], root: Path, plan: Plan) -> str | 
         found = "nothing is live"
     if after.get("catalog.duckdb") != before["catalog.duckdb"] and store.faults(Lake(root).run(RUNS[1])):
         found = "a run is live that is not whole"
-    again = attempt(root, RUNS[1])
+    again = attempt(root, RUNS[1], prepared=case.prepared)
     if again.code:
         found = f"the next start: exit {again.code}: {again.line}"
-    elif settled(root) != whole or any(Lake(root).staging.iterdir()):
-        found = f"other than undisturbed: {sorted({name for name, _ in settled(root).items() ^ whole.items()})}"
+    elif settled(root) != case.whole or any(Lake(root).staging.iterdir()):
+        found = f"other than undisturbed: {sorted({name for name, _ in settled(root).items() ^ case.whole.items()})}"
     if found:
         return f"{plan} {trial.calls[plan.at - 1]}: {found}"
     shutil.rmtree(root)
     return None
 
 
-def full(base: Path, whole: dict[str, str], root: Path, limit: int) -> str | None:
+def full(case: Case, root: Path, limit: int) -> str | None:
     """What is wrong after a publication under a limit on the size of files that it cannot keep."""
-    shutil.copytree(base, root)
+    shutil.copytree(case.base, root)
     before = state(root)
     trial = attempt(root, RUNS[1], limit=limit)
     if trial.code != 74 or str(root) not in trial.line or "ulimit -f" not in trial.line:
@@ -79,30 +93,26 @@ def full(base: Path, whole: dict[str, str], root: Path, limit: int) -> str | Non
     if any(state(root).get(name) != before[name] for name in before):
         return f"{limit}: readers see something else"
     again = attempt(root, RUNS[1])
-    return None if again.code == 0 and settled(root) == whole else f"{limit}: exit {again.code}: {again.line}"
+    return None if again.code == 0 and settled(root) == case.whole else f"{limit}: exit {again.code}: {again.line}"
 
 
-def problems(one_night, tmp_path: Path, plans: list[Plan]) -> list[str]:
+def problems(case: Case, tmp_path: Path, plans: list[Plan]) -> list[str]:
     """What is wrong after any of the plans, two at a time."""
-    base, _, whole = one_night
     with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda n: problem(base, whole, tmp_path / f"t{n}" / "lake", plans[n]), range(len(plans)))
+        found = pool.map(lambda n: problem(case, tmp_path / f"t{n}" / "lake", plans[n]), range(len(plans)))
         return [each for each in found if each]
 
 
 @pytest.mark.parametrize("limit", [10, 3_000, 9_000, 60_000, 200_000])
 def test_a_limit_on_the_size_of_files_is_told(one_night, tmp_path, limit):
-    base, _, whole = one_night
-    assert full(base, whole, tmp_path / "lake", limit) is None
+    assert full(one_night, tmp_path / "lake", limit) is None
 
 
 @pytest.mark.parametrize("share", [0.1, 0.7, 0.97])
 def test_a_disk_that_fills_up_and_stays_full(one_night, tmp_path, share):
-    base, calls, _ = one_night
-    writes = [at for at, call in enumerate(calls, 1) if call.kind == "write"]
+    writes = [at for at, call in enumerate(one_night.calls, 1) if call.kind == "write"]
     plan = Plan(writes[int(len(writes) * share)], errno.ENOSPC, lasting=True)
     assert problems(one_night, tmp_path, [plan]) == []
-    assert base.is_dir()
 
 
 @pytest.fixture
@@ -120,7 +130,7 @@ def small_disk(tmp_path):
 
 def test_a_really_full_disk(one_night, small_disk, tmp_path):
     """Where nobody may mount, writes beyond the same room fail as if there were one."""
-    base, calls, whole = one_night
+    base, calls, whole = one_night.base, one_night.calls, one_night.whole
     if small_disk is None:
         assert problems(one_night, tmp_path, [Plan(calls.index(calls[-1]), errno.ENOSPC, lasting=True)]) == []
         return
@@ -146,7 +156,7 @@ def failing_calls(calls) -> list[int]:
 
 
 def test_a_call_that_fails_leaves_the_last_good_run_and_names_path_and_need(one_night, tmp_path):
-    places = failing_calls(one_night[1])
+    places = failing_calls(one_night.calls)
     codes = list(CODES)
     plans = [Plan(at, codes[n % 4]) for n, at in enumerate(places[:: len(places) // 15])]
     assert problems(one_night, tmp_path, plans) == []
@@ -155,7 +165,7 @@ def test_a_call_that_fails_leaves_the_last_good_run_and_names_path_and_need(one_
 @pytest.mark.long
 @pytest.mark.io
 def test_every_call_fails_in_every_way(one_night, tmp_path):
-    plans = [Plan(at, code) for at in failing_calls(one_night[1]) for code in CODES]
+    plans = [Plan(at, code) for at in failing_calls(one_night.calls) for code in CODES]
     found = problems(one_night, tmp_path, plans)
     print(f"{len(plans)} failed calls: {len(found)} bad states")
     assert found == []
