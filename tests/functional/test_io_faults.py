@@ -103,6 +103,24 @@ def problems(case: Case, tmp_path: Path, plans: list[Plan]) -> list[str]:
         return [each for each in found if each]
 
 
+def test_everything_written_is_forced_to_disk_before_anybody_can_see_it(one_night):
+    done = [(call.kind, call.path) for call in one_night.calls]
+    staged = f"_staging/{RUNS[1]}"
+    promoted = done.index(("rename", staged))
+    committed = done.index(("rename", "_staging/catalog.duckdb.new"))
+    for before, folder in ((promoted, f"{staged}/"), (committed, "_staging/catalog.duckdb.new")):
+        written = {path for kind, path in done[:before] if kind == "write" and path.startswith(folder)}
+        assert written
+        last_write = {
+            path: max(n for n, call in enumerate(done[:before]) if call == ("write", path)) for path in written
+        }
+        assert [
+            path for path, at in last_write.items() if ("fsync", path) not in done[at:before] and "wal" not in path
+        ] == []
+    assert ("fsync", "runs") in done[promoted:committed]
+    assert ("fsync", "") in done[committed:]
+
+
 @pytest.mark.parametrize("limit", [10, 3_000, 9_000, 60_000, 200_000])
 def test_a_limit_on_the_size_of_files_is_told(one_night, tmp_path, limit):
     assert full(one_night, tmp_path / "lake", limit) is None

@@ -107,6 +107,26 @@ def test_a_sound_model_is_kept_and_a_damaged_one_replaced(lake):
     assert load(lake, model_id, SERVED).dim == 4
 
 
+class Harm:
+    """Leaves a trace where it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return (open, (str(self.trace), "w"))
+
+
+def test_an_array_that_holds_code_is_not_loaded_whatever_its_seal_says(lake, tmp_path):
+    folder = lake.models / put(lake, night())
+    np.save(folder / SERVED / "history_0.npy", np.array([Harm(tmp_path / "ran")], object), allow_pickle=True)
+    head = store.read_checked_json(folder / store.MANIFEST)
+    store.seal(folder, {key: value for key, value in head.items() if key not in ("files", "checksum")})
+    with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
+        load(lake, folder.name, SERVED)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_saving_starts_over_what_a_kill_left_behind(lake):
     rubbish = lake.staging / model_key(night(), SETTINGS, SEED) / "judged"
     rubbish.mkdir(parents=True)
