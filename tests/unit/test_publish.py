@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recbatch import publish, schemas, store
+from recbatch import publish, schemas, store, withdrawn
 from recbatch.config import Gc
+from recbatch.contracts import AuditResult
 from recbatch.store import Lake
 
 ROW = {"segment": "all", "rank": 1, "item_id": "1", "title": "x", "score": 1.0}
@@ -159,3 +160,131 @@ def test_a_run_is_collectable_beyond_both_limits_only(tmp_path):
     (lake.runs / "2024-01-05.1").mkdir()
     publish.retire(lake, {"2024-01-05.1": {"reason": "rolled_back", "at": "2024-01-06T00:00:00+00:00", "to": "x"}})
     assert old(31, keep_runs=1, keep_days=0)[-1] == "2024-01-03.1", "newer than the newest live run"
+
+
+def sealed(lake, run_id, **head):
+    folder = publish.stage(lake, run_id)
+    (folder / "data").write_text("x")
+    store.seal(folder, {"run_id": run_id, **head})
+    return folder
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = Lake(tmp_path / "lake")
+    lake.create()
+    return lake
+
+
+def test_staging_a_run_is_an_empty_folder_below_staging_and_promotion_moves_it(lake):
+    folder = publish.stage(lake, "2024-01-01.1")
+    assert (folder, list(folder.iterdir())) == (lake.staging / "2024-01-01.1", [])
+    publish.promote(lake, folder)
+    assert lake.run("2024-01-01.1").is_dir()
+    assert not folder.exists()
+
+
+def test_a_number_stays_taken_when_its_run_was_deleted_and_a_file_takes_none(lake):
+    (lake.history / "2024-01-01.4").mkdir(parents=True)
+    (lake.runs / "2024-01-01.9").write_text("no folder")
+    assert publish.next_run_id(lake, date(2024, 1, 1)) == "2024-01-01.5"
+
+
+def test_a_run_blocked_again_takes_its_own_place_and_a_published_one_leaves_it(lake):
+    publish.block(lake, sealed(lake, "2024-01-01.1", n=1))
+    kept = publish.block(lake, sealed(lake, "2024-01-01.1", n=2))
+    assert kept == lake.blocked / "2024-01-01.1"
+    assert store.unseal(kept)["n"] == 2
+    publish.unblock(lake)
+    assert kept.is_dir(), "not published"
+    publish.promote(lake, sealed(lake, "2024-01-01.1"))
+    publish.block(lake, sealed(lake, "2024-01-02.1"))
+    publish.unblock(lake)
+    assert [path.name for path in lake.blocked.iterdir()] == ["2024-01-02.1"]
+
+
+def run_with_tables(lake, run_id="2024-01-01.1"):
+    folder = publish.stage(lake, run_id)
+    for table in (schemas.POPULAR, schemas.ITEMS):
+        publish.write_table(folder, table, schemas.arrow(table).empty_table())
+    (folder / "popular" / "note.txt").write_text("no table")
+    store.seal(folder, {"run_id": run_id, "run_date": "2024-01-01", "k": 10, "rows": {"popular": 0}})
+    publish.promote(lake, folder)
+    return store.read_checked_json(lake.run(run_id) / store.MANIFEST)
+
+
+def test_latest_json_says_all_of_the_run_and_only_tables_that_it_counted(lake):
+    manifest = run_with_tables(lake)
+    path = "popular/part-00000.parquet"
+    assert publish.latest(lake, "2024-01-01.1") == {
+        "contract": schemas.CONTRACT_VERSION,
+        "run_id": "2024-01-01.1",
+        "run_date": "2024-01-01",
+        "k": 10,
+        "manifest_sha256": store.sha256_file(lake.run("2024-01-01.1") / store.MANIFEST),
+        "tables": {"popular": {"rows": 0, "files": [{"path": f"runs/2024-01-01.1/{path}", **manifest["files"][path]}]}},
+        "withdrawn": [],
+        "catalog_sha256": None,
+    }
+    lake.catalog.write_bytes(b"catalog")
+    assert publish.latest(lake, "2024-01-01.1")["catalog_sha256"] == store.sha256_file(lake.catalog)
+
+
+def test_a_catalog_differs_from_what_latest_json_was_written_for(lake):
+    assert publish.catalog_differs(lake) is False, "no latest.json, nothing to hold against"
+    run_with_tables(lake)
+    publish.write_latest(lake, "2024-01-01.1")
+    assert publish.catalog_differs(lake) is False, "written without a catalog"
+    lake.catalog.write_bytes(b"catalog")
+    publish.write_latest(lake, "2024-01-01.1")
+    assert publish.catalog_differs(lake) is False
+    lake.catalog.write_bytes(b"catalof")
+    assert publish.catalog_differs(lake) is True
+    lake.catalog.unlink()
+    assert publish.catalog_differs(lake) is True
+    lake.latest.write_text("{")
+    assert publish.catalog_differs(lake) is False
+
+
+def test_a_withdrawal_is_unfinished_until_latest_json_tells_it(lake):
+    assert publish.withdrawal_unfinished(lake) is False
+    withdrawn.write(lake, {"7": "x"})
+    assert publish.withdrawal_unfinished(lake) is True, "there is no latest.json to tell it"
+    run_with_tables(lake)
+    publish.write_latest(lake, "2024-01-01.1")
+    assert publish.withdrawal_unfinished(lake) is False
+    withdrawn.write(lake, {})
+    assert publish.withdrawal_unfinished(lake) is True
+    store.write_checked_json(lake.latest, {"run_id": "2024-01-01.1"})
+    assert publish.withdrawal_unfinished(lake) is False, "an older release did not say"
+
+
+def test_a_copy_beside_its_original_is_half_replaced_and_no_orphan(lake):
+    publish.promote(lake, sealed(lake, "2024-01-01.1"))
+    publish.promote(lake, sealed(lake, "2024-01-01.2", supersedes="2024-01-01.1"))
+    publish.promote(lake, sealed(lake, "2024-01-02.2", supersedes="2024-01-02.1"))
+    damaged = lake.run("2024-01-03.1")
+    damaged.mkdir()
+    assert publish.half_replaced(lake.runs) == [lake.run("2024-01-01.2")]
+    assert publish.orphans(lake, []) == ["2024-01-01.1", "2024-01-02.2"], "sound, and no copy"
+    publish.retire(lake, {"2024-01-01.1": {"reason": "rolled_back", "at": "2024-01-06T00:00:00+00:00", "to": "x"}})
+    assert publish.orphans(lake, ["2024-01-02.2"]) == []
+
+
+def test_audits_stand_by_name_with_every_column():
+    table = publish.audits_table([AuditResult("b", "warn", False, "1", "0", "why"), AuditResult("a", "error", True)])
+    assert table.schema.names == list(schemas.AUDITS.column_names)
+    assert table.to_pylist() == [
+        {"check": "a", "severity": "error", "passed": True, "observed": None, "expected": None, "detail": None},
+        {"check": "b", "severity": "warn", "passed": False, "observed": "1", "expected": "0", "detail": "why"},
+    ]
+
+
+def test_a_writer_that_fails_closes_its_file(tmp_path):
+    with pytest.raises(ZeroDivisionError), publish.TableWriter(tmp_path, schemas.POPULAR) as writer:
+        writer.write(rows(20_001))
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), publish.TableWriter(tmp_path, schemas.ITEMS):
+        raise ZeroDivisionError
+    assert pq.read_metadata(tmp_path / "popular" / "part-00000.parquet").num_rows == 20_000
+    assert list((tmp_path / "items").iterdir()) == []

@@ -1,5 +1,6 @@
 """Files appear whole, folders are sealed, the lock is one process's."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -138,3 +139,195 @@ def test_canonical_json_is_one_text_per_value():
     with pytest.raises(ValueError, match="Out of range"):
         store.canonical({"a": float("nan")})
     assert json.loads(store.canonical({"a": 1.5})) == {"a": 1.5}
+
+
+def test_every_path_of_a_lake(tmp_path):
+    lake = Lake(tmp_path)
+    named = {
+        "catalog": "catalog.duckdb", "latest": "latest.json", "runs": "runs", "blocked": "blocked", "models": "models",
+        "history": "history", "outcomes": "outcomes", "tuning": "tuning", "retired": "retired.json",
+        "forgotten": "forgotten.json", "staging": "_staging", "resume": "_resume", "cache": "_cache",
+    }  # fmt: skip
+    assert {name: getattr(lake, name) for name in named} == {name: tmp_path / path for name, path in named.items()}
+    assert lake.run("2024-01-01.1") == tmp_path / "runs" / "2024-01-01.1"
+    lake.create()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["_staging", "blocked", "models", "runs"]
+    with pytest.raises(InputMissing) as told:
+        lake.require()
+    assert str(told.value) == f"{tmp_path}: no published run here; run `recbatch nightly --lake {tmp_path}` first"
+    lake.catalog.write_bytes(b"")
+    lake.require()
+
+
+def test_what_is_wrong_is_told_in_whole_sentences(tmp_path):
+    path = tmp_path / "x.json"
+    with pytest.raises(InputMissing) as told:
+        store.read_checked_json(path)
+    assert str(told.value) == f"{path}: no such file; run `recbatch verify`"
+    path.write_text("{}")
+    with pytest.raises(StorageFailed) as told:
+        store.read_checked_json(path)
+    sentence = f"{path}: its checksum does not match its content; restore it or run `recbatch nightly`"
+    assert str(told.value) == sentence
+    path.write_text("{")
+    with pytest.raises(StorageFailed) as told:
+        store.read_checked_json(path)
+    assert str(told.value).startswith(f"{path}: not readable as JSON (Expecting property name")
+    assert str(told.value).endswith("); restore it or run `recbatch nightly`")
+    with pytest.raises(UsageError) as told:
+        store.checked_run_id("x")
+    assert str(told.value) == ("'x' is no run id: expected YYYY-MM-DD.N, e.g. 1998-04-23.1; `recbatch runs` lists them")
+
+
+def test_a_sound_text_spelled_otherwise_is_a_changed_file(tmp_path):
+    path = tmp_path / "x.json"
+    whole = store.write_checked_json(path, {"a": 1, "checksum": "an older one"})
+    assert path.read_text() == f'{{\n "a": 1,\n "checksum": "{whole["checksum"]}"\n}}\n'
+    path.write_text(json.dumps(whole))
+    with pytest.raises(StorageFailed, match="its checksum does not match"):
+        store.read_checked_json(path)
+    with pytest.raises(ValueError, match="Out of range"):
+        store.write_checked_json(path, {"a": float("inf")})
+
+
+def test_every_fault_of_a_sealed_folder_is_one_line(tmp_path):
+    folder = sealed(tmp_path)
+    (folder / "note.txt").write_text("hallo")
+    (folder / "inner" / "data.bin").unlink()
+    (folder / "inner" / "more").write_text("x")
+    assert store.faults(folder) == [
+        f"{folder / 'inner' / 'data.bin'}: missing, 256 bytes expected",
+        f"{folder / 'note.txt'}: sha256 differs from the manifest",
+        f"{folder / 'inner' / 'more'}: not in the manifest",
+    ]
+    with pytest.raises(StorageFailed) as told:
+        store.unseal(folder)
+    assert str(told.value) == (
+        f"{folder / 'inner' / 'data.bin'}: missing, 256 bytes expected; restore it from a backup or let the next night"
+        " make a new one"
+    )
+    (folder / store.MANIFEST).unlink()
+    assert store.faults(folder) == [f"{folder / store.MANIFEST}: no such file; run `recbatch verify`"]
+    with pytest.raises(InputMissing) as told:
+        store.unseal(tmp_path / "nothing")
+    assert str(told.value) == (
+        f"{tmp_path / 'nothing'}: no such folder; `recbatch runs` and `recbatch status` list what there is"
+    )
+
+
+def test_a_manifest_lists_every_file_with_size_and_sha256(tmp_path):
+    folder = sealed(tmp_path)
+    manifest = store.read_checked_json(folder / store.MANIFEST)
+    assert manifest["files"] == {
+        "inner/data.bin": {"bytes": 256, "sha256": hashlib.sha256(bytes(range(256))).hexdigest()},
+        "note.txt": {"bytes": 5, "sha256": hashlib.sha256(b"hello").hexdigest()},
+    }
+    assert list(manifest["files"]) == ["inner/data.bin", "note.txt"]
+    assert store.sha256_text("ü") == hashlib.sha256("ü".encode()).hexdigest()
+    assert (folder / store.MANIFEST).stat().st_mode & 0o777 == 0o640
+
+
+def test_folders_are_made_with_their_parents_and_the_lakes_mode(tmp_path):
+    old = os.umask(0o077)
+    try:
+        store.make_folder(tmp_path / "a" / "b")
+    finally:
+        os.umask(old)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o750, 0o750]
+    (tmp_path / "a" / "b").chmod(0o700)
+    store.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700, "what is there is left alone"
+
+
+def test_emptying_a_folder_follows_no_link(tmp_path):
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    for each in (outside, folder / "inner"):
+        each.mkdir(parents=True)
+        (each / "file").write_text("x")
+    (folder / "link").symlink_to(outside)
+    (folder / "file").write_text("x")
+    store.empty_folder(folder)
+    assert list(folder.iterdir()) == []
+    assert (outside / "file").read_text() == "x"
+
+
+def test_a_link_is_the_same_file_and_a_copy_where_there_are_no_links(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    store.link(source, tmp_path / "linked")
+    assert (tmp_path / "linked").stat().st_ino == source.stat().st_ino
+
+    def refused(*arguments):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(type(source), "hardlink_to", refused)
+    store.link(source, tmp_path / "copied")
+    assert (tmp_path / "copied").read_bytes() == b"x"
+    assert (tmp_path / "copied").stat().st_ino != source.stat().st_ino
+
+
+def test_discarding_goes_through_staging_also_where_a_kill_left_something_there(tmp_path, monkeypatch):
+    lake = Lake(tmp_path)
+    lake.create()
+    for _ in range(2):
+        store.make_folder(lake.run("2024-01-01.1") / "inner")
+        store.make_folder(lake.staging / "runs-2024-01-01.1.gone" / "left")
+        store.discard(lake, lake.run("2024-01-01.1"))
+        assert list(lake.runs.iterdir()) == list(lake.staging.iterdir()) == []
+    store.make_folder(lake.run("2024-01-01.1"))
+    monkeypatch.setattr(store.shutil, "rmtree", lambda path: None)
+    store.discard(lake, lake.run("2024-01-01.1"))
+    assert [path.name for path in lake.staging.iterdir()] == ["runs-2024-01-01.1.gone"]
+
+
+def test_a_move_forces_both_folders_to_disk_and_refuses_a_taken_place(tmp_path, monkeypatch):
+    forced = []
+    monkeypatch.setattr(store, "fsync_path", forced.append)
+    for name in ("a/x", "b", "c/y"):
+        (tmp_path / name).mkdir(parents=True)
+    store.move_folder(tmp_path / "a" / "x", tmp_path / "b" / "x")
+    assert (tmp_path / "b" / "x").is_dir()
+    assert forced == [tmp_path / "b", tmp_path / "a"]
+    (tmp_path / "b" / "x" / "file").write_text("x")
+    with pytest.raises(OSError, match="not empty"):
+        store.move_folder(tmp_path / "c" / "y", tmp_path / "b" / "x")
+
+
+def test_sealing_forces_every_file_and_folder_to_disk(tmp_path, monkeypatch):
+    forced = []
+    monkeypatch.setattr(store, "fsync_path", forced.append)
+    folder = sealed(tmp_path)
+    assert forced[:3] == [folder / "inner", folder / "inner" / "data.bin", folder / "note.txt"]
+    assert forced[3:] == [folder, folder], "after the manifest's rename, and at the end"
+
+
+def test_a_sync_that_fails_names_the_path(tmp_path, monkeypatch):
+    def broken(handle):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output") as told:
+        store.fsync_path(tmp_path)
+    assert told.value.filename == str(tmp_path)
+    with pytest.raises(OSError, match="Input/output") as told:
+        store.write_bytes(tmp_path / "x", b"")
+    assert told.value.filename == str(tmp_path / "x")
+
+
+def test_the_lock_names_its_holder_and_a_damaged_name_is_no_obstacle(tmp_path):
+    with store.lock_of(tmp_path):
+        assert (tmp_path / "_lock").read_text() == f"{os.getpid()}\n"
+        assert (tmp_path / "_lock").stat().st_mode & 0o777 == 0o640
+        with pytest.raises(LockHeld) as told, store.lock_of(tmp_path):
+            pass
+        assert str(told.value) == (
+            f"{tmp_path}: another run holds the lock (process {os.getpid()}); wait for it to end, then run again"
+        )
+        (tmp_path / "_lock").write_bytes(b"")
+        with pytest.raises(LockHeld, match="process unknown"), store.lock_of(tmp_path):
+            pass
+        (tmp_path / "_lock").write_bytes(b"\xff" * 30)
+        with pytest.raises(LockHeld, match=r"process \ufffd{20}\)"), store.lock_of(tmp_path):
+            pass
+    with store.locked(Lake(tmp_path / "lake")):
+        assert (tmp_path / "lake" / "_staging").is_dir()
