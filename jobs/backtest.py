@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -15,24 +14,22 @@ from typing import Any
 import click
 import numpy as np
 
-from recbatch import evaluate, split, train
+from recbatch import evaluate, split, store
 from recbatch.config import Config
-from recbatch.contracts import Dataset, Int32s, Lists, Progress, Split, no_progress
+from recbatch.contracts import Dataset, Lists, Progress, Split, no_progress
 from recbatch.errors import DataError
 from recbatch.evaluate import HeldOut
 from recbatch.metrics import Float64s
-from recbatch.model import HistoryTowers
+from recbatch.store import Lake
 
 from . import _figures, _side_by_side
-from ._force import returning_weight
+from ._contenders import NIGHTLY, Contenders
 from ._options import RunDate, config_options, json_option
-from ._peers import Peer, Settings, Workshop, available, choose, rank
-from ._quality import LENGTH, OURS, Comparison, Counted, Measured, figures, our_ranker, ranked_by, read_all
+from ._peers import Settings, Workshop, available, choose, rank
+from ._quality import LENGTH, Comparison, Counted, Measured, figures, read_all
 from ._say import Say
 
 PEERS = ("recent", "popularity")
-_NIGHTLY = frozenset(PEERS)
-"""Peers that are fitted every night; the others, like the model, when it is time to train."""
 _CHOOSING_NIGHTS = 7
 """Nights before the first one on which the peers' settings are chosen."""
 MOST_NIGHTS = 10_000
@@ -80,6 +77,7 @@ def replay(
     retrain_every: int = 7,
     peers: Sequence[str] = PEERS,
     jobs: int = 1,
+    keep: Lake | None = None,
     progress: Progress = no_progress,
 ) -> Replay:
     """Runs the last nights again; night D uses nothing dated on or after D.
@@ -92,6 +90,7 @@ def replay(
         retrain_every: days from one training to the next; histories and popularity are of the night itself.
         peers: keys of `_peers.GRIDS`; their settings are chosen on the nights before the first one.
         jobs: chains of nights that run side by side; see `_side_by_side.chains`.
+        keep: where trained models are kept, and taken from where they are what training would give.
         progress: called after every night, with more jobs after every chain.
 
     Returns:
@@ -111,10 +110,10 @@ def replay(
     parts = _side_by_side.chains(nights, retrain_every, config)
     if jobs > 1 and len(parts) > 1:
         _side_by_side.require(data, config, min(jobs, len(parts)))
-        work = functools.partial(_chain, data, config, days, horizon_days, retrain_every, chosen)
+        work = functools.partial(_chain, data, config, days, horizon_days, retrain_every, chosen, keep)
         pieces = _side_by_side.run(work, parts, jobs, progress)
     else:
-        pieces = [_chain(data, config, days, horizon_days, retrain_every, chosen, range(nights), progress)]
+        pieces = [_chain(data, config, days, horizon_days, retrain_every, chosen, keep, range(nights), progress)]
     seconds = {name: sum(piece.seconds[name] for piece in pieces) for name in pieces[0].seconds}
     found = tuple(night for piece in pieces for night in piece.nights)
     return Replay(found, chosen, seconds, sum(piece.trainings for piece in pieces))
@@ -127,11 +126,12 @@ def _chain(
     horizon_days: int,
     retrain_every: int,
     chosen: dict[str, Settings],
+    keep: Lake | None,
     numbers: range,
     progress: Progress = no_progress,
 ) -> Replay:
     """Nights one after the other, the first of them a cold training."""
-    contenders, found = _Contenders(config, chosen), []
+    contenders, found = Contenders(config, chosen, keep), []
     for number in numbers:
         day = days[number]
         tonight = as_of(data, day)
@@ -142,68 +142,6 @@ def _chain(
             found.append(Night(day, contenders.trained.run_date, pairs, lists))
         progress("nights", number + 1, len(days))
     return Replay(tuple(found), chosen, contenders.seconds, contenders.trainings)
-
-
-class _Contenders:
-    """Everybody who is compared, as ready as they were on the night at hand."""
-
-    trained: Dataset
-    """What the model was trained on."""
-
-    def __init__(self, config: Config, chosen: dict[str, Settings]) -> None:
-        self._config, self._chosen = config, chosen
-        self._peers: dict[str, Peer] = {}
-        self._fitted: train.Fitted | None = None
-        self._judged: HistoryTowers | None = None
-        self.seconds = dict.fromkeys([OURS, *chosen], 0.0)
-        self.trainings = 0
-
-    def get_ready(self, tonight: Dataset, *, training: bool) -> None:
-        """Fits what is fitted tonight."""
-        if training:
-            self.trained, self.trainings = tonight, self.trainings + 1
-            with self._timed(OURS):
-                start = self._fitted.towers if self._fitted and self._warm() else None
-                self._fitted = self._trained(tonight, start)
-        workshop = Workshop(tonight.events, tonight.num_items)
-        for name, settings in self._chosen.items():
-            if training or name in _NIGHTLY:
-                with self._timed(name):
-                    self._peers[name] = workshop.fit(name, settings, self._config.seed)
-
-    def _trained(self, tonight: Dataset, start: HistoryTowers | None) -> train.Fitted:
-        """As a night trains: judged weights say how much of a score holds for the next visit, served ones are used."""
-        settings, seed = self._config.train, self._config.seed
-        parts = split.by_time(tonight, self._config.judge)
-        weight = 1.0
-        if len(tonight.human(parts.train).items):
-            judged = train.fit(parts.train, tonight, settings, seed, start=self._judged if start else None)
-            self._judged = judged.towers
-            weight = returning_weight(judged.towers, tonight, parts, self._config)
-        served = train.fit(tonight.events, tonight, settings, seed, start=start)
-        return replace(served, towers=replace(served.towers, returning_weight=weight))
-
-    def _warm(self) -> bool:
-        """Whether tonight's training goes on from the last one's weights, as a night would."""
-        settings = self._config.train
-        return settings.warm_start and (self.trainings - 1) % (settings.max_warm_starts + 1) > 0
-
-    def rank(self, tonight: Dataset, users: Int32s) -> dict[str, Lists]:
-        """Everybody's lists from the histories of tonight."""
-        assert self._fitted is not None
-        with self._timed(OURS):
-            ranker = our_ranker(tonight, self.trained.events, self._fitted, self._config)
-            lists = {OURS: ranked_by(ranker, tonight.events, users)}
-        for name, peer in self._peers.items():
-            with self._timed(name):
-                lists[name] = rank(peer, tonight.events, users, LENGTH)
-        return lists
-
-    @contextlib.contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self.seconds[name] += time.monotonic() - began
 
 
 def _days(until: date, nights: int, horizon_days: int) -> list[date]:
@@ -230,7 +168,7 @@ def _choose(name: str, data: Dataset, first: date, horizon_days: int, seed: int)
     def quality(settings: Settings) -> float:
         values, steady = [np.zeros(1)], None
         for eve, pairs, workshop in known:
-            steady = steady if steady and name not in _NIGHTLY else workshop.fit(name, settings, seed)
+            steady = steady if steady and name not in NIGHTLY else workshop.fit(name, settings, seed)
             lists = rank(steady, eve.events, pairs.users, LENGTH)
             values.append(figures(lists, pairs, [("ndcg", 10)])["ndcg_at_10"])
         return float(np.concatenate(values).mean())
@@ -248,6 +186,7 @@ def compare(
     peers: Sequence[str] = PEERS,
     seeds: int = 1,
     jobs: int = 1,
+    keep: Lake | None = None,
     progress: Progress = no_progress,
 ) -> Comparison:
     """Replays the last nights with one or more seeds and pools users and nights, warm and cold users apart.
@@ -269,6 +208,7 @@ def compare(
                 retrain_every=retrain_every,
                 peers=peers,
                 jobs=jobs,
+                keep=keep,
                 progress=progress,
             )
         )
@@ -324,6 +264,9 @@ def _counted(done: Replay, data: Dataset, config: Config) -> Counted:
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Chains of nights that run side by side."
 )
+@click.option(
+    "--keep", type=click.Path(path_type=Path), help="Folder for trained models; the same command goes on from there."
+)
 @_figures.peers_option(PEERS)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for quality.parquet and quality.png.")
 def backtest(
@@ -336,6 +279,7 @@ def backtest(
     horizon_days: int,
     retrain_every: int,
     jobs: int,
+    keep: Path | None,
     peers: list[str],
     out: Path | None,
 ) -> None:
@@ -345,11 +289,12 @@ def backtest(
 
     Each training starts from the weights of the one before, so its nights follow it; a chain ends where training begins
     anew, after train.max_warm_starts, or every time with train.warm_start=false. --jobs runs chains side by side, each
-    in a process of its own, as far as score.memory_budget allows.
+    in a process of its own, as far as score.memory_budget allows. With --keep the same command, after a kill or with
+    other peers, trains nothing again that it has trained.
 
     \b
     recbatch backtest --nights 14 --source files:data
-    recbatch backtest --nights 28 --jobs 2 --set train.warm_start=false --source files:data
+    recbatch backtest --nights 28 --jobs 2 --keep backtest --set train.warm_start=false --source files:data
     recbatch backtest --nights 60 --source movielens/100k --peers recent,popularity,ease --json
     """
     config = settings({"source.uri": source, "source.data_dir": data_dir})
@@ -358,14 +303,30 @@ def backtest(
         say.stage("read")
         data = read_all(config, until, say.progress)
         say.stage("replay")
-        found = compare(
-            data,
-            config,
-            nights=nights,
-            horizon_days=horizon_days,
-            retrain_every=retrain_every,
-            peers=peers,
-            jobs=jobs,
-            progress=say.progress,
-        )
+        with _shelf(keep) as shelf:
+            found = compare(
+                data,
+                config,
+                nights=nights,
+                horizon_days=horizon_days,
+                retrain_every=retrain_every,
+                peers=peers,
+                jobs=jobs,
+                keep=shelf,
+                progress=say.progress,
+            )
     _figures.tell(replace(found, notes=(*found.notes, *notes)), config, as_json=as_json, out=out)
+
+
+@contextlib.contextmanager
+def _shelf(folder: Path | None) -> Iterator[Lake | None]:
+    """A folder of models, locked; it is laid out as a lake without runs."""
+    if folder is None:
+        yield None
+        return
+    lake = Lake(folder)
+    with store.locked(lake):
+        try:
+            yield lake
+        finally:
+            store.empty_folder(lake.staging)

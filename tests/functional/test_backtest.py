@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from jobs import _side_by_side, backtest
-from recbatch import config, dataset, sources
+from recbatch import config, dataset, sources, train
 from recbatch.errors import ConfigError
+from recbatch.store import Lake
 
 from .conftest import WORLD
 
@@ -27,10 +28,10 @@ def tables():
     return sources.read(SETTINGS.source, before=UNTIL, today=UNTIL)
 
 
-def lists(tables):
+def lists(tables, keep=None):
     """(night, contender, user) → ids of the list, for every judged user."""
     data = dataset.build(tables, SETTINGS.dataset, UNTIL)
-    done = backtest.replay(data, SETTINGS, nights=NIGHTS, retrain_every=2, peers=PEERS)
+    done = backtest.replay(data, SETTINGS, nights=NIGHTS, retrain_every=2, peers=PEERS, keep=keep)
     assert [night.day for night in done.nights] == [LAST - timedelta(days=back) for back in (2, 1, 0)]
     assert [night.trained_before for night in done.nights] == [LAST - timedelta(days=back) for back in (2, 2, 0)]
     return {
@@ -42,8 +43,27 @@ def lists(tables):
 
 
 @pytest.fixture(scope="module")
-def before(tables):
-    return lists(tables)
+def kept(tmp_path_factory):
+    return Lake(tmp_path_factory.mktemp("kept") / "models")
+
+
+@pytest.fixture(scope="module")
+def before(tables, kept):
+    return lists(tables, kept)
+
+
+def test_what_was_trained_is_not_trained_again(tables, before, kept, monkeypatch):
+    """After a kill, or with other peers: the shelf has what training would give, and nothing else is taken."""
+    trained = []
+    real = train.fit
+    monkeypatch.setattr(train, "fit", lambda *words, **named: trained.append(1) or real(*words, **named))
+    assert lists(tables, kept) == before
+    assert trained == []
+    last = sorted(kept.models.glob("m-*"))[-1]
+    weights = last / "served" / "candidates_0.npy"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert lists(tables, kept) == before
+    assert len(trained) == 2, "both sets of weights of the damaged model"
 
 
 def tampered(tables, since, how):
