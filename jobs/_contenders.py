@@ -62,9 +62,9 @@ class Contenders:
         settings, seed = self._config.train, self._config.seed
         head = train.model_head(tonight, settings, seed, self._model_id if start else "")
         self._model_id = head["model_id"]
-        kept = self._kept(self._model_id)
-        if kept:
-            return kept
+        earlier = self.kept(self._model_id)
+        if earlier:
+            return earlier
         parts = split.by_time(tonight, self._config.judge)
         weight, judged = 1.0, None
         if len(tonight.human(parts.train).items):
@@ -78,7 +78,7 @@ class Contenders:
             train.save(self._keep, judged or served, served, head | {"judged": judged is not None, "seconds": took})
         return served
 
-    def _kept(self, model_id: str) -> train.Fitted | None:
+    def kept(self, model_id: str) -> train.Fitted | None:
         """A training that an earlier call has made; none where it is not there, or damaged."""
         heads = train.model_heads(self._keep) if self._keep else []
         head = next((head for head in heads if head["model_id"] == model_id), None)

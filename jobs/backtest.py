@@ -303,7 +303,7 @@ def backtest(
         say.stage("read")
         data = read_all(config, until, say.progress)
         say.stage("replay")
-        with _shelf(keep) as shelf:
+        with _shelf(keep, config) as shelf:
             found = compare(
                 data,
                 config,
@@ -319,12 +319,15 @@ def backtest(
 
 
 @contextlib.contextmanager
-def _shelf(folder: Path | None) -> Iterator[Lake | None]:
-    """A folder of models, locked; it is laid out as a lake without runs."""
+def _shelf(folder: Path | None, config: Config) -> Iterator[Lake | None]:
+    """A folder of models, locked; it is laid out as a lake without runs.
+
+    Its name says the settings that training depends on besides those that a model's id names.
+    """
     if folder is None:
         yield None
         return
-    lake = Lake(folder)
+    lake = Lake(folder / config.digest("judge", "popular", "score")[:12])
     with store.locked(lake):
         try:
             yield lake

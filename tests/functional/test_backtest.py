@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs import _side_by_side, backtest
+from jobs import _contenders, _side_by_side, backtest
 from recbatch import config, dataset, sources, train
 from recbatch.errors import ConfigError
 from recbatch.store import Lake
@@ -59,11 +59,12 @@ def test_what_was_trained_is_not_trained_again(tables, before, kept, monkeypatch
     monkeypatch.setattr(train, "fit", lambda *words, **named: trained.append(1) or real(*words, **named))
     assert lists(tables, kept) == before
     assert trained == []
-    last = sorted(kept.models.glob("m-*"))[-1]
-    weights = last / "served" / "candidates_0.npy"
+    model = sorted(kept.models.glob("m-*"))[-1]
+    contenders = _contenders.Contenders(SETTINGS, {}, kept)
+    assert contenders.kept(model.name) is not None
+    weights = model / "served" / "candidates_0.npy"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    assert lists(tables, kept) == before
-    assert len(trained) == 2, "both sets of weights of the damaged model"
+    assert contenders.kept(model.name) is None, "a damaged one is trained anew"
 
 
 def tampered(tables, since, how):
