@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import sqlite3
 import subprocess
 import time
+from datetime import UTC, datetime
 
 import duckdb
 import pytest
 
+from jobs import _metrics
 from recbatch.lookup import Reader
+from recbatch.store import Lake
 from tests.functional.conftest import Cli
 
 
@@ -176,6 +180,16 @@ def test_evaluate_judges_what_was_published_by_what_came(lake_of_two):
     )
     assert (row["value"], row["users"]) == (hits / users, users)
     _segments_add_up(cli, folder)
+    textfile = cli.directory / "recbatch.prom"
+    moment = datetime(2020, 2, 8, tzinfo=UTC)
+    _metrics.write(textfile, Lake(cli.lake), _metrics.Attempt(None, moment, moment, 0, {}))
+    told = dict(
+        re.findall(r'^recbatch_realised_ndcg\{horizon_days="(\d+)"\} (\S+)$', textfile.read_text(), re.MULTILINE)
+    )
+    newest = "run_id = '2020-02-06.1' and metric = 'ndcg' and k = 10 and segment = 'all' and source = 'all'"
+    rows = cli.rows(f"select horizon_days, value from realised_metrics where {newest}")
+    assert {int(days): float(value) for days, value in told.items()} == {r["horizon_days"]: r["value"] for r in rows}
+    assert told
     before = (cli.lake / "catalog.duckdb").read_bytes()
     cli("evaluate", "--run-date", "2020-02-01", "--until", "2020-02-08")
     assert (cli.lake / "catalog.duckdb").read_bytes() == before, "nothing new, nothing written"

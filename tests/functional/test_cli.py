@@ -6,11 +6,16 @@ import re
 import shlex
 import subprocess
 import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli as cli_module
+
+from .conftest import RECBATCH
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
 
 
 def commands():
@@ -34,10 +39,16 @@ def test_every_command_has_an_example_in_its_help_that_parses(words):
         command.make_context(words[-1], arguments, resilient_parsing=False)
 
 
-def test_the_shell_completes_commands(cli):
-    asked = {"_RECBATCH_COMPLETE": "bash_complete", "COMP_WORDS": "recbatch stat", "COMP_CWORD": "1"}
-    assert cli(env=asked).stdout.split() == ["plain,status"]
-    assert "complete" in cli(env={"_RECBATCH_COMPLETE": "bash_source"}).stdout
+def test_bash_completes_commands_and_options_as_the_readme_says(cli):
+    [line] = re.findall(r"`(eval \"\$\(_RECBATCH_COMPLETE=bash_source recbatch\)\")` in `~/.bashrc`", README)
+    ask = 'COMPREPLY=(); COMP_WORDS=({}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _recbatch_completion recbatch; echo "${{COMPREPLY[*]}}"'
+    words = ["recbatch stat", "recbatch backfill --jo"]
+    script = "\n".join([line, "complete -p recbatch", *map(ask.format, words)])
+    environment = cli.environment() | {"PATH": f"{RECBATCH.parent}:/usr/bin:/bin"}
+    bash = ["bash", "--norc", "-c", script]
+    done = subprocess.run(bash, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[1:] == ["status", "--jobs"], done
+    assert "_recbatch_completion" in done.stdout
 
 
 @pytest.mark.parametrize(
