@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
             $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check test-long test-long-readers test-long-kill test-long-io test-long-rot test-long-properties soak test-tools test-airflow test-pythons dist sbom lock format wheel-test clean
+.PHONY: demo test check test-long test-long-readers test-long-kill test-long-io test-long-rot test-long-properties test-long-mutation coverage soak test-tools test-airflow test-pythons dist sbom lock format wheel-test clean
 
 demo: $(VENV)/.runs
 	$(BIN)/recbatch demo --lake $(LAKE) --data-dir $(DATA)
@@ -34,6 +34,21 @@ test-long-readers test-long-kill test-long-io test-long-rot: test-long-%: $(VENV
 # Sixty nights in a row with four faults among them; at most 45 minutes on two cores. Prints a line per night.
 soak: $(VENV)/.tests
 	timeout 2700 $(BIN)/pytest -m soak -s tests/functional
+
+# What readers' trust rests on: store, lock, manifest, publication, audit. Every branch of it, and each small change of it
+# (mutmut), against the quick tests; both lists stand in pyproject.toml.
+coverage: $(VENV)/.tests
+	$(BIN)/python -m coverage run -m pytest $(TRUSTED)
+	$(BIN)/python -m coverage report
+
+TRUSTED := $(addprefix tests/unit/test_,store.py publish.py collecting.py retired.py forgetting.py reader_group.py \
+             views_catalog.py views_withdrawn.py) \
+           $(addprefix tests/integration/test_,lake_of_a_night.py views_checks.py views_earlier.py)
+
+# Hours on two cores; what was killed is remembered in mutants/, so it can be interrupted. ONLY="recbatch.store*" takes a part.
+test-long-mutation: $(VENV)/.tests
+	$(BIN)/python -m mutmut run $(if $(ONLY),"$(ONLY)")
+	$(BIN)/python .ci/mutation.py
 
 test-long-properties: $(VENV)/.tests
 	RECBATCH_EXAMPLES=500 $(BIN)/pytest -n 2 --dist worksteal tests/generative tests/unit/test_rules.py

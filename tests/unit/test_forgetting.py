@@ -19,6 +19,7 @@ from recbatch.store import Lake
         ('{"user_id": " u1 "}', True),
         ('{"user_id": "u12", "item_id": "u1", "because_item_id": "u1"}', False),
         ('{"users": [{"a": ["u1"]}]}', True),
+        ('["u2", ["u3"]]', False),
         ("user u1, and others", True),
         ("user u12", False),
         ("su1", False),

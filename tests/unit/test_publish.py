@@ -71,6 +71,15 @@ def test_an_empty_table_still_has_its_columns(tmp_path):
     assert pq.read_schema(tmp_path / "popular" / "part-00000.parquet").names == list(schemas.POPULAR.column_names)
 
 
+def test_a_table_that_nobody_writes_to_is_one_empty_file(tmp_path):
+    with publish.TableWriter(tmp_path, schemas.POPULAR) as writer:
+        writer.next_file()
+        writer.next_file()
+    (path,) = (tmp_path / "popular").iterdir()
+    assert (writer.rows, pq.read_table(path).num_rows) == (0, 0)
+    assert pq.read_schema(path).names == list(schemas.POPULAR.column_names)
+
+
 def test_each_shard_is_a_file(tmp_path):
     with publish.TableWriter(tmp_path, schemas.POPULAR) as writer:
         for _ in range(3):

@@ -7,11 +7,13 @@ import stat
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recbatch import store, views
+from recbatch import schemas, store, views
 from recbatch.errors import InputMissing, StorageFailed, UsageError
+from recbatch.views import _catalog
 from tests.unit import _lake_fixture as lake_fixture
 from tests.unit._lake_fixture import FIRST, SECOND
 
@@ -282,3 +284,118 @@ def test_a_lookup_reads_the_users_row_group_only(lake: store.Lake, ask: str) -> 
         assert len(con.execute(ask, ["d"]).fetchall()) == 3
         with pytest.raises(duckdb.Error):
             con.execute(ask, ["a"]).fetchall()
+
+
+def test_a_catalog_as_it_would_be_written_is_not_outdated(kept: store.Lake) -> None:
+    assert views.outdated(kept, [FIRST, SECOND]) == []
+    assert list(kept.staging.iterdir()) == []
+
+
+def test_views_and_macros_of_another_text_are_outdated(lake: store.Lake) -> None:
+    with duckdb.connect(str(lake.catalog)) as con:
+        con.execute("create or replace view users as select 1 as user_id")
+        con.execute("comment on view items is 'something else'")
+        con.execute("create or replace macro similar_to(item) as table select item as item_id")
+        con.execute("create view of_an_older_release as select 1 as x")
+        con.execute("drop view holdout")
+    found = views.outdated(lake, [SECOND, FIRST])
+    assert {"holdout", "items", "of_an_older_release", "similar_to", "users"} <= set(found)
+    assert {"recommendations", "popular", "runs"}.isdisjoint(found)
+    assert found == sorted(found)
+    lake.catalog.write_bytes(b"no database")
+    with pytest.raises(StorageFailed, match=r"catalog\.duckdb: cannot be read"):
+        views.outdated(lake, [FIRST, SECOND])
+    assert list(lake.staging.iterdir()) == []
+
+
+def split(lake: store.Lake, run_id: str, **files: object) -> None:
+    """Publishes a run whose recommendations stand in two files; `files` replace them."""
+    lake.create()
+    folder = lake_fixture.write_run(lake.run(run_id), split=3)
+    for name, rows in files.items():
+        path = folder / "recommendations" / f"{name.replace('_', '-')}.parquet"
+        if rows is None:
+            path.unlink()
+        else:
+            pq.write_table(rows, path, write_statistics=not name.endswith("1"))
+    store.seal(folder, lake_fixture.head(run_id))
+
+
+def places(lake: store.Lake, run_id: str) -> tuple[str, ...]:
+    return _catalog._first_users(lake, _catalog._run(lake, run_id), "recommendations")
+
+
+def test_the_first_user_of_each_file_is_known_where_no_user_spans_two(tmp_path: Path) -> None:
+    lake = store.Lake(tmp_path)
+    split(lake, FIRST)
+    assert places(lake, FIRST) == ("a", "b'; drop", "c")
+    lake_fixture.publish(lake, SECOND)
+    assert places(lake, SECOND) == (), "one file needs no choice"
+
+
+def test_files_that_do_not_say_or_share_a_user_are_all_read(tmp_path: Path) -> None:
+    lake = store.Lake(tmp_path)
+    rows = pq.read_table(lake_fixture.write_run(tmp_path / "x") / "recommendations")
+    split(lake, "2026-03-01.1", part_00001=rows.slice(3, 3))
+    assert places(lake, "2026-03-01.1") == (), "no statistics"
+    split(lake, "2026-03-02.1", part_00000=rows.slice(0, 4))
+    assert places(lake, "2026-03-02.1") == (), "b stands in two files"
+    split(lake, "2026-03-03.1", part_00000=rows.slice(0, 0))
+    assert places(lake, "2026-03-03.1") == (), "no rows"
+    split(lake, "2026-03-04.1", part_00000=rows.slice(0, 3).select(rows.column_names[::-1]))
+    assert places(lake, "2026-03-04.1") == (), "the first column is another"
+    nul = rows.slice(0, 3).set_column(0, rows.schema.field("user_id"), pa.array(["\0a"] * 3))
+    split(lake, "2026-03-05.1", part_00000=nul)
+    assert places(lake, "2026-03-05.1") == (), "SQL cannot name the first user"
+    split(lake, "2026-03-06.1")
+    path = lake.run("2026-03-06.1") / "recommendations" / "part-00001.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(StorageFailed) as told:
+        places(lake, "2026-03-06.1")
+    assert str(told.value).startswith(f"{path}: cannot be read (")
+    assert str(told.value).endswith("); check the disk and `recbatch verify`")
+
+
+def outcome(lake: store.Lake, run_id: str, number: str, **head: object) -> Path:
+    folder = lake.outcomes / run_id / number
+    folder.mkdir(parents=True)
+    (folder / "data").write_text("x")
+    store.seal(folder, {"run_id": run_id, "contract": schemas.CONTRACT_VERSION} | head)
+    return folder
+
+
+def test_the_newest_outcome_of_each_run_counts(kept: store.Lake, tmp_path: Path) -> None:
+    lake = store.Lake(tmp_path)
+    lake.create()
+    assert views.newest_outcomes(lake) == []
+    ninth, tenth = outcome(lake, FIRST, "9"), outcome(lake, FIRST, "10")
+    other = outcome(lake, "2026-02-01.1", "1")
+    (lake.outcomes / FIRST / "11").mkdir()  # not sealed: a kill
+    outcome(lake, FIRST, "x")
+    assert views.newest_outcomes(lake) == [other, tenth]
+    assert ninth.is_dir()
+    found = _catalog._outcomes(lake, set())
+    assert [(run.folder, run.files) for run in found] == [
+        ("/outcomes/2026-02-01.1/1", ("data",)),
+        (f"/outcomes/{FIRST}/10", ("data",)),
+    ]
+    assert [run.run_id for run in _catalog._outcomes(lake, {"2026-02-01.1"})] == [FIRST]
+    outcome(lake, FIRST, "12", contract=0)
+    assert [run.run_id for run in _catalog._outcomes(lake, set())] == ["2026-02-01.1"], "of another layout"
+
+
+def test_a_fault_in_our_own_sql_is_no_fault_of_the_disk(lake: store.Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException):
+
+        def broken(*_: object, kind: type[duckdb.Error] = kind) -> None:
+            raise kind("a typo")
+
+        monkeypatch.setattr(_catalog._surface, "create", broken)
+        with pytest.raises(kind, match="a typo"):
+            views.write_catalog(lake, [FIRST])
+    monkeypatch.setattr(_catalog._surface, "create", lambda *_: (_ for _ in ()).throw(duckdb.IOException("no disk")))
+    with pytest.raises(StorageFailed) as told:
+        views.write_catalog(lake, [FIRST])
+    fresh = lake.staging / "catalog.duckdb.new"
+    assert str(told.value) == f"{fresh}: the catalog cannot be built (no disk); check the disk and `recbatch verify`"
+    assert list(lake.staging.iterdir()) == []
