@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -75,12 +76,16 @@ def earlier(lake: Lake, live: list[str], head: Json, changes: Json | None, confi
 
 def _distinct(folder: Path, column: str) -> pa.StringArray:
     """The ids in one column of a table, once each."""
-    found = [pa.array([], pa.string())]
-    for path in sorted(folder.glob("*.parquet")):
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=[column]) as file:
-                ids = file.read(columns=[column])[column].unify_dictionaries()
-        except (OSError, pa.ArrowException) as error:
-            raise StorageFailed(f"{path}: cannot be read ({error}); run `recbatch verify`") from error
-        found += [chunk.dictionary.take(pc.unique(chunk.indices)) for chunk in ids.chunks]
-    return pc.unique(pa.concat_arrays(found))
+    with ThreadPoolExecutor(2) as pool:  # Arrow decodes beside Python; more would hold more files at once
+        found = list(pool.map(lambda path: _distinct_in(path, column), sorted(folder.glob("*.parquet"))))
+    return pc.unique(pa.concat_arrays([pa.array([], pa.string()), *found]))
+
+
+def _distinct_in(path: Path, column: str) -> pa.StringArray:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=[column]) as file:
+            ids = file.read(columns=[column], use_threads=False)[column]
+    except (OSError, pa.ArrowException) as error:
+        raise StorageFailed(f"{path}: cannot be read ({error}); run `recbatch verify`") from error
+    parts = [chunk.dictionary.take(pc.unique(chunk.indices)) for chunk in ids.chunks]
+    return pc.unique(pa.concat_arrays([pa.array([], pa.string()), *parts]))
