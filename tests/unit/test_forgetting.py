@@ -130,11 +130,33 @@ def test_a_file_without_the_user_is_linked_and_one_with_is_written_anew(lake, tm
     assert not (target / "report.html").exists(), "made anew from the tables"
 
 
+def test_rejected_rows_that_name_the_user_go_and_others_stay(tmp_path):
+    texts = ['{"user_id": "a"}', '{"user_id": "b"}', "a, and others", None]
+    rows = [{"source_file": "x.csv", "row": n, "reason": "y", "content": text} for n, text in enumerate(texts)]
+    known = schemas.QUARANTINE.column_names
+    rows = [{name: row.get(name, "x.csv") for name in known} for row in rows]
+    table = pa.Table.from_pylist(rows, schema=schemas.arrow(schemas.QUARANTINE))
+    publish.write_table(tmp_path / "run", schemas.QUARANTINE, table)
+    store.seal(tmp_path / "run", {})
+    assert publish.copy_without(tmp_path / "run", tmp_path / "copy", "a") == {"quarantine": 2}
+    left = pq.read_table(tmp_path / "copy" / "quarantine")
+    assert left.equals(table.take([1, 3]))
+    assert left.schema.equals(table.schema)
+
+
 def test_the_record_holds_digests_and_the_id_only_while_it_works(lake):
     assert (publish.forgotten(lake), publish.pending(lake)) == (frozenset(), [])
     publish.remember(lake, "user-9")
     publish.remember(lake, "user-9")
     assert publish.pending(lake) == ["user-9"]
+    publish.remember(lake, "user-8")
+    assert publish.pending(lake) == ["user-8", "user-9"]
+    publish.done(lake, "user-9")
+    assert publish.pending(lake) == ["user-8"]
+    publish.done(lake, "user-8")
+    assert store.read_checked_json(lake.forgotten).keys() == {"sha256", "pending", "checksum"}
+    lake.forgotten.unlink()
+    publish.remember(lake, "user-9")
     publish.done(lake, "user-9")
     assert publish.forgotten(lake) == {store.sha256_text("user-9")}
     assert b"user-9" not in lake.forgotten.read_bytes()

@@ -171,6 +171,17 @@ def test_a_run_is_collectable_beyond_both_limits_only(tmp_path):
     assert old(31, keep_runs=1, keep_days=0)[-1] == "2024-01-03.1", "newer than the newest live run"
 
 
+def test_a_run_superseded_exactly_so_long_ago_stays_and_numbers_are_in_order(lake):
+    runs = {f"2024-01-01.{n}": {"finished_at": f"2024-01-01T{n:02d}:00:00+00:00"} for n in (2, 9, 10, 11)}
+
+    def old(hour):
+        return publish.collectable(lake, runs, Gc(keep_runs=1, keep_days=7), datetime(2024, 1, 8, hour, tzinfo=UTC))
+
+    assert old(9) == []
+    assert old(10) == ["2024-01-01.2"]
+    assert old(12) == ["2024-01-01.2", "2024-01-01.9", "2024-01-01.10"]
+
+
 def sealed(lake, run_id, **head):
     folder = publish.stage(lake, run_id)
     (folder / "data").write_text("x")
@@ -282,7 +293,7 @@ def test_a_copy_beside_its_original_is_half_replaced_and_no_orphan(lake):
 
 def test_audits_stand_by_name_with_every_column():
     table = publish.audits_table([AuditResult("b", "warn", False, "1", "0", "why"), AuditResult("a", "error", True)])
-    assert table.schema.names == list(schemas.AUDITS.column_names)
+    assert table.schema.equals(schemas.arrow(schemas.AUDITS))
     assert table.to_pylist() == [
         {"check": "a", "severity": "error", "passed": True, "observed": None, "expected": None, "detail": None},
         {"check": "b", "severity": "warn", "passed": False, "observed": "1", "expected": "0", "detail": "why"},

@@ -6,7 +6,7 @@ from recbatch import publish, store
 from recbatch.errors import StorageFailed
 from recbatch.store import Lake
 
-OLD, NEW, LAST = "2024-01-09.2", "2024-01-10.1", "2024-01-10.2"
+OLD, NEW, LAST = "2024-01-09.2", "2024-01-10.9", "2024-01-10.10"
 
 
 @pytest.fixture
@@ -44,6 +44,8 @@ def test_a_note_is_kept_replaced_and_struck(lake):
     written = lake.retired.stat().st_mtime_ns
     publish.reinstate(lake, [NEW])
     assert lake.retired.stat().st_mtime_ns == written
+    publish.retire(lake, {NEW: note("rolled_back"), LAST: note("rolled_back")})
+    assert list(publish.rolled_back(lake)) == [OLD, NEW, LAST], "the tenth behind the ninth"
 
 
 def test_the_file_is_checked_json_with_the_notes_under_runs(lake):
