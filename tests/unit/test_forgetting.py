@@ -163,3 +163,24 @@ def test_the_record_holds_digests_and_the_id_only_while_it_works(lake):
     lake.forgotten.write_text("{}")
     with pytest.raises(StorageFailed):
         publish.forgotten(lake)
+
+
+def test_a_head_loses_the_places_that_name_the_user_and_nothing_else():
+    mine, other = '{"user_id": "a"}', '{"user_id": "b"}'
+    manifest = {
+        "run_id": "2024-01-01.1",
+        "files": {"x": 1},
+        "checksum": "c",
+        "audits": [{"check": "c1", "detail": mine}, {"check": "c2", "detail": other}, {"check": "c3", "detail": None}],
+        "blocked_because": [f"c1 ({mine})", f"c2 ({other})", f"{mine} {mine}"],
+        "degraded_reason": "a asked, not ab",
+    }
+    assert publish.head_without(manifest, "a") == {
+        "run_id": "2024-01-01.1",
+        "audits": [{"check": "c1", "detail": None}, {"check": "c2", "detail": other}, {"check": "c3", "detail": None}],
+        "blocked_because": ["c1 ([removed])", f"c2 ({other})", "[removed] [removed]"],
+        "degraded_reason": "[removed] asked, not ab",
+    }
+    bare = {"run_id": "x", "blocked_because": None, "degraded_reason": None}
+    assert publish.head_without(bare, "a") == bare | {"audits": [], "blocked_because": []}
+    assert publish.head_without({}, "a") == {"audits": [], "blocked_because": []}

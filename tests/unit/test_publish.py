@@ -10,6 +10,7 @@ import pytest
 from recbatch import publish, schemas, store, withdrawn
 from recbatch.config import Gc
 from recbatch.contracts import AuditResult
+from recbatch.publish import _dictionaries
 from recbatch.store import Lake
 
 ROW = {"segment": "all", "rank": 1, "item_id": "1", "title": "x", "score": 1.0}
@@ -308,3 +309,36 @@ def test_a_writer_that_fails_closes_its_file(tmp_path):
         raise ZeroDivisionError
     assert pq.read_metadata(tmp_path / "popular" / "part-00000.parquet").num_rows == 20_000
     assert list((tmp_path / "items").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "codes", [[], [5], [7, 7, 7], [3, 1, 3, 9], [1_000_000, 4, 1_000_000, 70], [0, 64], [9, 2, 71]]
+)
+def test_positions_are_ranked_among_those_that_occur(codes):
+    given = np.array(codes, dtype=np.int32)
+    used, places = _dictionaries._ranked(given)
+    assert used.tolist() == sorted(set(codes))
+    assert used.take(places).tolist() == codes
+    assert (used.dtype, places.dtype) == (np.int32, np.int32)
+
+
+def test_far_positions_are_sorted_and_near_ones_marked(monkeypatch):
+    def refused(*_, **__):
+        raise AssertionError
+
+    with monkeypatch.context() as far:
+        far.setattr(np, "flatnonzero", refused)
+        _dictionaries._ranked(np.array([1, 129], dtype=np.int32))
+        with pytest.raises(AssertionError):
+            _dictionaries._ranked(np.array([1, 128], dtype=np.int32))
+    monkeypatch.setattr(np, "unique", refused)
+    assert _dictionaries._ranked(np.array([1, 128], dtype=np.int32))[1].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("codes", [[3, None, 1, 3], [None, None], [2, 1]])
+def test_missing_positions_stay_missing(codes):
+    chunks = pa.chunked_array([pa.array(codes[:1], pa.int32()), pa.array(codes[1:], pa.int32())])
+    used, places = _dictionaries._distinct(chunks)
+    assert used.to_pylist() == sorted({code for code in codes if code is not None})
+    assert used.take(places).to_pylist() == codes
+    assert (used.type, places.type) == (pa.int32(), pa.int32())
