@@ -34,7 +34,7 @@ def returning_weight(towers: HistoryTowers, data: Dataset, parts: Split, config:
     """
     if parts.judge_from is None or not data.has_times:
         return 1.0
-    pairs = evaluate.held_out(parts, keep_seen=config.score.keep_seen)
+    pairs = evaluate.held_out(parts, keep_seen=config.score.keep_seen, most=config.judge.users_most)
     users = pairs.users[pairs.warm]
     if len(users) < config.judge.users_needed:
         return 1.0

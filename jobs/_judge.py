@@ -20,7 +20,7 @@ from ._say import Say
 def judge(lake: Lake, model: Model, data: Dataset, config: Config, parent: Json | None) -> Outcome:
     """Metrics, held-out events with their ranks, and the gate's verdict."""
     parts = model.held_out
-    pairs = evaluate.held_out(parts, keep_seen=config.score.keep_seen)
+    pairs = evaluate.held_out(parts, keep_seen=config.score.keep_seen, most=config.judge.users_most)
     if len(pairs.users) == 0:
         return evaluate.nothing_judged("no user did anything new in the judged days")
     until = parts.judge_from.date() if parts.judge_from else data.run_date

@@ -16,7 +16,6 @@ import pyarrow as pa
 from recbatch import evaluate, metrics, schemas, score
 from recbatch.config import Config
 from recbatch.contracts import NO_ITEM, Dataset, Events, Int32s, Lists, Towers
-from recbatch.evaluate import HeldOut
 from recbatch.rules import Rules
 from recbatch.score import Ranker
 
@@ -104,7 +103,7 @@ def _effects(
     morning = parts.judge_from.date() if parts.judge_from else data.run_date
     # What may come back after the window is worth meeting as well.
     before = replace(parts, train=book.rules(morning).seen(parts.train))
-    pairs = _sampled(evaluate.held_out(before, keep_seen=config.score.keep_seen), config.seed)
+    pairs = evaluate.held_out(before, keep_seen=config.score.keep_seen, most=_USERS)
     if len(pairs.users) == 0:
         return {}
     weights = (model.judged.towers, model.judged.learned_from)
@@ -120,21 +119,6 @@ def _effects(
         name: (len(pairs.users), float(gains[:, n].mean()), float(low[n]), float(high[n]))
         for n, name in enumerate(names)
     }
-
-
-def _sampled(pairs: HeldOut, seed: int) -> HeldOut:
-    """The pairs of some of the judged users."""
-    if len(pairs.users) <= _USERS:
-        return pairs
-    kept = np.sort(np.random.default_rng(seed).choice(len(pairs.users), _USERS, replace=False))
-    mine = np.isin(pairs.user_of, kept)
-    return HeldOut(
-        users=pairs.users[kept],
-        user_of=np.searchsorted(kept, pairs.user_of[mine]).astype(np.int32),
-        items=pairs.items[mine],
-        occurred_at=pairs.occurred_at[mine],
-        history=pairs.history[kept],
-    )
 
 
 def _lists(

@@ -28,6 +28,7 @@ from ._run import machine
 from ._say import Say, now
 from ._scoring_benchmark import scoring_command
 from ._tables import print_table
+from ._training_benchmark import training_command
 
 _FAR = date(2100, 1, 1)
 
@@ -147,3 +148,4 @@ def _tutorial(data: Dataset, parts: Split, seed: int) -> dict[int, float]:
 
 benchmark.add_command(lookup_command)
 benchmark.add_command(scoring_command)
+benchmark.add_command(training_command)

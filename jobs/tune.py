@@ -69,7 +69,7 @@ def tune(
         say.stage("read")
         data = _read(lake, config, run_date or now().date(), say)
         parts = split.by_time(data, config.judge)
-        pairs = evaluate.held_out(parts, keep_seen=config.score.keep_seen)
+        pairs = evaluate.held_out(parts, keep_seen=config.score.keep_seen, most=config.judge.users_most)
         if len(pairs.users) < config.judge.users_needed or not len(parts.train.items):
             raise DataError(
                 f"{config.source.uri}: {len(pairs.users)} users to judge before {data.run_date}, fewer than"

@@ -43,6 +43,9 @@ class Judge(Section):
     """… and at most this many days."""
     users_needed: Positive = 50
     """Fewer users than this cannot judge: the night is published as `not_judged`, with a warning."""
+    users_most: Positive = 20_000
+    """More judged users than this are represented by so many of them, evenly spaced in id order: an interval gets no
+    narrower than a percent of the figure, and judging no longer."""
     list_length: Positive = 100
     """Ranks looked at when judging."""
     metric: Literal["ndcg", "recall"] = "ndcg"

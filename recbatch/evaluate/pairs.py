@@ -30,20 +30,28 @@ class HeldOut:
         return self.history > 0
 
 
-def held_out(split: Split, *, keep_seen: bool) -> HeldOut:
+def held_out(split: Split, *, keep_seen: bool, most: int | None = None) -> HeldOut:
     """The pairs that a list can be judged on.
 
     A repeated event counts once. Where seen titles are never recommended, an event on a seen title is no pair: no list
     could hold it, and the baselines could not either.
+
+    Args:
+        split: what was known and what came of it.
+        keep_seen: whether seen titles may be recommended.
+        most: more users than this are represented by so many of them, evenly spaced in id order; none: all are judged.
     """
-    test = split.test
-    user_of_event = test.users_of_events().astype(np.int64)
-    width = max(int(test.items.max(initial=0)), int(split.train.items.max(initial=0))) + 1
-    keys, first = np.unique(user_of_event * width + test.items, return_index=True)
+    active = np.flatnonzero(split.test.counts)
+    if most is not None and len(active) > most:
+        active = active[np.arange(most) * len(active) // most]
+    test, before = split.test.of_users(active), split.train.of_users(active)
+    width = max(int(test.items.max(initial=0)), int(before.items.max(initial=0))) + 1
+    keys, first = np.unique(_keys(test, width), return_index=True)
     if not keep_seen:
-        unseen = ~np.isin(keys, _keys(split.train, width))
+        unseen = ~np.isin(keys, _keys(before, width))
         keys, first = keys[unseen], first[unseen]
-    users, user_of = np.unique(keys // width, return_inverse=True)
+    judged, user_of = np.unique(keys // width, return_inverse=True)
+    users = active[judged]
     return HeldOut(
         users=users.astype(np.int32),
         user_of=user_of.astype(np.int32),

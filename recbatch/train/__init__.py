@@ -5,7 +5,7 @@ Importing this package loads no TensorFlow; `fit` and `tutorial` do.
 
 from recbatch.train.checkpoints import Checkpoints
 from recbatch.train.decision import Decision, decide, predecessor
-from recbatch.train.fitting import Fitted, fit
+from recbatch.train.fitting import Fitted, fit, step_times
 from recbatch.train.shelf import (
     JUDGED,
     SERVED,
@@ -36,6 +36,7 @@ __all__ = [
     "reject",
     "rejected",
     "save",
+    "step_times",
     "train_digest",
     "tutorial",
 ]

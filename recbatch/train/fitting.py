@@ -15,8 +15,8 @@ from recbatch.contracts import NO_ITEM, Dataset, Events, Float32s, Int32s, Progr
 from recbatch.errors import DataError
 from recbatch.model import FeatureSpace, HistoryTowers, Part, Tokens, concatenate
 from recbatch.train.checkpoints import Checkpoints
-from recbatch.train.recipes import recipes
-from recbatch.train.trainer import Clock, Inputs, Trainer, steps_per_pass
+from recbatch.train.recipes import Recipe, recipes
+from recbatch.train.trainer import Clock, Inputs, StepTimes, Trainer, steps_per_pass
 
 _EVENTS_FOR_HALF = 5.0
 """Events of a title after which its tokens count half."""
@@ -85,23 +85,7 @@ def fit(
         DataError: there is not one event.
     """
     began = time.monotonic()
-    events = data.human(events)
-    if not len(events.items):
-        raise DataError("no events to train on: widen the source, lower dataset.min_rating or choose a later run date")
-    present = np.unique(events.items)
-    rows = np.full(data.num_items, NO_ITEM, np.int32)
-    rows[present] = np.arange(len(present), dtype=np.int32)
-    ids = data.item_ids.take(pa.array(present))
-    tokens = start.tokens if start else _tokens(data, settings)
-    inputs = Inputs(
-        events=replace(events, items=rows[events.items]),
-        titles=len(present),
-        described=_described(tokens, data, events, present),
-        profiles=tokens.users.codes(data.users),
-        user_tokens=tokens.users.size,
-    )
-    rated = bool(np.isfinite(events.ratings).any())
-    plan = recipes(settings, data.has_times, newcomers=bool(tokens.users.size), rated=rated)
+    inputs, ids, tokens, plan = _prepared(events, data, settings, start)
     passes = epochs or affordable_epochs(settings, inputs.events, warm=start is not None)
     planned, parts, losses, clocks = passes, list[Part](), list[tuple[float, ...]](), list[Clock]()
     for number, recipe in enumerate(plan):
@@ -136,6 +120,42 @@ def fit(
         input_share=sum(clock.input for clock in clocks)
         / max(1e-9, sum(clock.input + clock.steps for clock in clocks)),
     )
+
+
+def step_times(events: Events, data: Dataset, settings: config.Train, seed: int, *, steps: int = 20) -> StepTimes:
+    """Where the time of a training step goes, the mean of all parts of the model; arguments as in `fit`."""
+    inputs, _, _, plan = _prepared(events, data, settings, None)
+    found = []
+    for number, recipe in enumerate(plan):
+        trainer = Trainer(inputs, recipe, settings, (seed + number) % _SEEDS)
+        found.append(trainer.step_times(steps))
+        trainer.close()
+    return StepTimes(
+        *(float(np.mean([getattr(each, name) for each in found])) for name in ("input", "forward", "update"))
+    )
+
+
+def _prepared(
+    events: Events, data: Dataset, settings: config.Train, start: HistoryTowers | None
+) -> tuple[Inputs, pa.StringArray, Tokens, tuple[Recipe, ...]]:
+    """What training goes by, the ids of the vocabulary, the tokens and one recipe per part."""
+    events = data.human(events)
+    if not len(events.items):
+        raise DataError("no events to train on: widen the source, lower dataset.min_rating or choose a later run date")
+    present = np.unique(events.items)
+    rows = np.full(data.num_items, NO_ITEM, np.int32)
+    rows[present] = np.arange(len(present), dtype=np.int32)
+    tokens = start.tokens if start else _tokens(data, settings)
+    inputs = Inputs(
+        events=replace(events, items=rows[events.items]),
+        titles=len(present),
+        described=_described(tokens, data, events, present),
+        profiles=tokens.users.codes(data.users),
+        user_tokens=tokens.users.size,
+    )
+    rated = bool(np.isfinite(events.ratings).any())
+    plan = recipes(settings, data.has_times, newcomers=bool(tokens.users.size), rated=rated)
+    return inputs, data.item_ids.take(pa.array(present)), tokens, plan
 
 
 def affordable_epochs(settings: config.Train, events: Events, *, warm: bool = False) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,18 @@ class Clock:
     """Making batches."""
     steps: float = 0.0
     """Forward, backward and update."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """Mean seconds of a training step's parts."""
+
+    input: float
+    """Making the batch."""
+    forward: float
+    """Scores and loss."""
+    update: float
+    """Gradients and new weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,22 @@ class Trainer:
         self.clock = Clock()
         return max(1, min(planned, int(seconds * _RESERVE / per_pass)))
 
+    def step_times(self, steps: int) -> StepTimes:
+        """Where the time of a step goes, over some steps that are undone."""
+        before = self._state(), dict(self._random.bit_generator.state)
+        forward_only, forward = self._kit.tf.function(self.model.compute_loss, reduce_retracing=True), 0.0
+        for number in range(steps + 1):
+            if number == 1:  # all is compiled
+                self.clock, forward = Clock(), 0.0
+            batch = self._batch()
+            began = time.monotonic()
+            float(forward_only(batch))
+            forward += time.monotonic() - began
+            self._one_step(0.0)
+        clock, self.clock = self.clock, Clock()
+        self._restore(before[0], before[1])
+        return StepTimes(clock.input / (2 * steps), forward / steps, (clock.steps - forward) / steps)
+
     def run(
         self,
         passes: int,
@@ -161,6 +190,14 @@ class Trainer:
         self._kit.tf.keras.backend.clear_session()
 
     def _one_step(self, rate: float) -> float:
+        batch = self._batch()
+        began = time.monotonic()
+        self._optimizer.learning_rate.assign(rate)
+        loss = float(self._step(batch)["loss"])
+        self.clock.steps += time.monotonic() - began
+        return loss
+
+    def _batch(self) -> dict[str, Any]:
         began = time.monotonic()
         examples = self._candidates.batch(self._stream.draw())
         users = examples.pop("users")
@@ -170,13 +207,9 @@ class Trainer:
             examples["trust"] = (1 / (1 + events)).astype(np.float32)
         if self._recipe.rating_weight:
             examples |= _rated(examples, *self._rating_scale)
-        batch = self._kit.tensors(examples)
-        middle = time.monotonic()
-        self._optimizer.learning_rate.assign(rate)
-        loss = float(self._step(batch)["loss"])
-        self.clock.input += middle - began
-        self.clock.steps += time.monotonic() - middle
-        return loss
+        batch: dict[str, Any] = self._kit.tensors(examples)
+        self.clock.input += time.monotonic() - began
+        return batch
 
     def _rate(self, step: int, passes: int) -> float:
         """Cosine decay (Loshchilov & Hutter 2017, "SGDR", equation 5, one cycle)."""
@@ -229,5 +262,7 @@ def _rated(batch: Examples, mean: float, spread: float) -> Examples:
 
 
 def steps_per_pass(settings: config.Train, events: Events) -> int:
-    """A pass over the users, or as much of it as `max_steps` leaves time for."""
-    return min(settings.max_steps, -(-len(trainable_users(events)) // settings.batch_size))
+    """A pass over the users, or less where whole passes would leave more than a tenth of `max_steps` unused."""
+    whole, most = -(-len(trainable_users(events)) // settings.batch_size), settings.max_steps
+    unused = most % whole if whole <= most else most
+    return most // -(-most // whole) if unused > most / 10 else whole

@@ -47,6 +47,24 @@ def test_a_pair_counts_once_and_a_seen_title_is_no_pair():
     assert list(zip(kept.user_of.tolist(), kept.items.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 3), (1, 4)]
 
 
+def test_many_users_are_represented_by_evenly_spaced_ones():
+    random = np.random.default_rng(0)
+    users = [f"u{number:03}" for number in range(300)]
+    events = [
+        (user, f"{item}", 1.5 - at / 4) for user in users for at, item in enumerate(random.permutation(6)[:4] + 1)
+    ]
+    data = build(events, TITLES)
+    parts = split.by_time(data, config.Judge(users_wanted=200))
+    everybody = evaluate.held_out(parts, keep_seen=False)
+    some = evaluate.held_out(parts, keep_seen=False, most=50)
+    assert len(some.users) == 50 and np.ptp(np.diff(some.users)) <= 1
+    mine = np.isin(everybody.users[everybody.user_of], some.users)
+    assert (some.users[some.user_of] == everybody.users[everybody.user_of][mine]).all()
+    assert (some.items == everybody.items[mine]).all() and (some.occurred_at == everybody.occurred_at[mine]).all()
+    assert (some.history == everybody.history[np.isin(everybody.users, some.users)]).all()
+    assert (evaluate.held_out(parts, keep_seen=False, most=300).items == everybody.items).all()
+
+
 def test_ranks_are_places_in_the_users_own_list():
     _, parts = judged_world()
     pairs = evaluate.held_out(parts, keep_seen=False)
