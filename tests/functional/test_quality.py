@@ -106,3 +106,12 @@ def test_a_peer_of_another_name_is_a_usage_error(cli):
 
 def test_help_has_examples(cli):
     assert "  recbatch benchmark quality --protocol R" in cli("benchmark", "quality", "--help").stdout
+
+
+def test_more_steps_buy_more_and_a_step_is_taken_apart(cli):
+    done = cli("benchmark", "training", "--json", "--source", WORLD, "--until", "2020-04-01", "--steps", "10,80")
+    figures = json.loads(done.stdout)
+    assert figures["ndcg_at_10_after_80"] > max(figures["ndcg_at_10_after_10"], figures["popularity_ndcg_at_10"])
+    assert figures["minutes_after_80"] > figures["minutes_after_10"] > 0
+    assert min(figures[f"step_{part}_seconds"] for part in ("input", "forward", "update")) > 0
+    assert "10,x" in cli("benchmark", "training", "--steps", "10,x", code=2).stderr

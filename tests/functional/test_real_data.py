@@ -4,10 +4,13 @@ import csv
 import json
 import time
 from datetime import date
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs import demo
+from jobs._movielens import fetch_movielens_100k
 from recbatch.store import Lake
 
 
@@ -117,3 +120,28 @@ def test_the_tutorial_is_reproduced_and_ours_beats_it(cli):
         assert abs(figures[f"tutorial_acc_at_{k}"] - expected) < slack, (k, figures)
         assert figures[f"default_acc_at_{k}"] > 1.5 * figures[f"tutorial_acc_at_{k}"]
     assert all(not isinstance(value, dict | list) for value in figures.values()), "one flat object"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("weighted", [True, False], ids=["play counts", "neither times nor weights"])
+def test_without_times_the_model_is_no_worse_than_implicit_als(cli, weighted):
+    """MovieLens 100K as music services have it: how often somebody played something, and no date."""
+    raw = Path(fetch_movielens_100k(cli.directory / "data").partition(":")[2])
+    random, folder = np.random.default_rng(0), cli.directory / "plays"
+    folder.mkdir()
+    with (raw / "ml-100k.inter").open() as lines, (folder / "interactions.csv").open("w") as out:
+        next(lines)
+        print("user_id,item_id" + ",weight" * weighted, file=out)
+        for line in lines:
+            user, item, rating, _ = line.split("\t")
+            plays = random.geometric(1.8 ** (1 - float(rating)))
+            print(f"{user},{item}" + f",{plays}" * weighted, file=out)
+    with (raw / "ml-100k.item").open() as lines, (folder / "items.csv").open("w") as out:
+        next(lines)
+        csv.writer(out).writerows([("item_id", "title"), *(line.split("\t")[:2] for line in lines)])
+    arguments = ("--protocol", "R", "--objective", "next", "--seeds", "1", "--peers", "ials,ease", "--json")
+    figures = json.loads(cli("benchmark", "quality", "--source", f"files:{folder}", *arguments, real=True).stdout)
+    print({name: value for name, value in figures.items() if "acc_at_10" in name and "ci" not in name})
+    assert figures["objective"] == "fill_in", "without times there is no next"
+    assert figures["recbatch_acc_at_10"] >= figures["ials_acc_at_10"]
+    assert figures["recbatch_acc_at_100"] >= figures["ials_acc_at_100"]
