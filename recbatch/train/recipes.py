@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from recbatch import config
 from recbatch.model import History
 
-RECIPE_VERSION = 5
+RECIPE_VERSION = 6
 """Raised when the same settings come to mean other weights: every model is then trained anew."""
 
 
