@@ -184,3 +184,38 @@ def test_a_head_loses_the_places_that_name_the_user_and_nothing_else():
     bare = {"run_id": "x", "blocked_because": None, "degraded_reason": None}
     assert publish.head_without(bare, "a") == bare | {"audits": [], "blocked_because": []}
     assert publish.head_without({}, "a") == {"audits": [], "blocked_because": []}
+
+
+def kept_of(lake, run_id, detail, **run):
+    folder = lake.history / run_id
+    publish.write_table(folder, schemas.AUDITS, audits(detail))
+    store.write_checked_json(folder / "run.json", {"files": {"x": 1}, "audits": [], "blocked_because": []} | run)
+    store.seal(folder, {"run_id": run_id})
+    return folder
+
+
+def test_each_record_with_the_user_is_counted_and_a_manifest_keeps_its_list_of_files(lake):
+    kept_of(lake, "2024-01-01.1", "about a")
+    told = kept_of(lake, "2024-01-02.1", "about b", degraded_reason="a asked")
+    kept_of(lake, "2024-01-03.1", "about c")
+    assert rewrite_history(lake, "a") == 2
+    left = store.read_checked_json(told / "run.json")
+    assert (left["files"], left["degraded_reason"]) == ({"x": 1}, "[removed] asked")
+    assert rewrite_history(lake, "a") == 0
+    assert list(lake.staging.iterdir()) == []
+
+
+def test_the_tenth_outcome_is_newer_than_the_ninth(lake):
+    ninth, tenth = outcome(lake, 9, "b"), outcome(lake, 10, "a", "b")
+    assert rewrite_outcomes(lake, "a") == [tenth]
+    assert store.unseal(lake.outcomes / "2024-01-01.1" / "11")["contract"] == 1
+    assert ninth.is_dir()
+
+
+def test_an_audit_that_named_the_user_keeps_its_columns(tmp_path):
+    publish.write_table(tmp_path / "run", schemas.AUDITS, audits("about a"))
+    store.seal(tmp_path / "run", {})
+    assert publish.copy_without(tmp_path / "run", tmp_path / "copy", "a") == {"audits": 1}
+    left = pq.read_table(tmp_path / "copy" / "audits")
+    assert left.schema.equals(audits("x").schema)
+    assert left["detail"].to_pylist() == [None]
