@@ -10,8 +10,8 @@ from recbatch.contracts import Json
 from recbatch.report import _format, _plots
 from recbatch.report._plots import BLUE, GREY, ORANGE, Plot
 
-_HORIZONS = {"1": "-", "7": "--", "30": ":"}
-"""Days realised that have a line, and its dashes; all of five would hide each other."""
+_HORIZONS = {"1": ("-", "D"), "7": ("--", "^"), "30": (":", "v")}
+"""Days realised that have a line, its dashes and its marker; all of five would hide each other."""
 
 _LABELS = 7
 """Dates below the axis that fit beside each other."""
@@ -54,10 +54,10 @@ def _lines(dated: dict[date | None, Json]) -> list[Line]:
         (label, _points({day: run.get(key) for day, run in dated.items()}), colour, dashes, marker)
         for label, key, colour, dashes, marker in judged
     ]
-    for days, dashes in _HORIZONS.items():
+    for days, (dashes, marker) in _HORIZONS.items():
         label = f"Realised, {days} day{'s' if days != '1' else ''}"
         values = {day: (run.get("horizons") or {}).get(days) for day, run in dated.items()}
-        lines.append((label, _points(values), ORANGE, dashes, "D"))
+        lines.append((label, _points(values), ORANGE, dashes, marker))
     return lines
 
 
