@@ -13,7 +13,7 @@ from recbatch.config import Config
 from recbatch.contracts import AuditResult, Json
 from recbatch.store import Lake
 
-from . import _lake, _run
+from . import _lake, _memory, _run
 from ._changes import since_parent
 from ._earlier import earlier
 from ._run import Night, Verdict
@@ -56,7 +56,8 @@ def audit(
     Returns:
         The head with `profile` and `changes`, and the verdict.
     """
-    with views.over(folder, head, seen=beside.seen(), rules=beside.rules()) as con:
+    seen, rules = beside.seen(), beside.rules()
+    with views.over(folder, head, seen=seen, rules=rules, memory_bytes=_memory.left(config)) as con:
         changes = since_parent(lake, con, head)
         head = head | {"profile": views.profile(con), "changes": changes}
         views.compare(con, head, earlier(lake, live, head, changes, config), config.audit)

@@ -63,7 +63,7 @@ def lists_of(
     """The lists of the judged users on the morning before the held-out events, `judge.list_length` rows each."""
     ranker = exact_ranker(judged, data, popular, keep_seen=config.score.keep_seen)
     length, step = config.judge.list_length, config.score.users_per_batch
-    return Lists.joined(list(ranker.rank_all(parts.train, pairs.users, length, step)))
+    return Lists.joined(list(ranker.rank_all(parts.train, pairs.users, length, step, with_reasons=False)))
 
 
 def exact_ranker(judged: Judged | None, data: Dataset, popular: Popular, *, keep_seen: bool) -> Ranker:

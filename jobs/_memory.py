@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from datetime import date
+from pathlib import Path
 
-from recbatch import index
+from recbatch import index, sources
 from recbatch.config import Config, memory_bytes
 from recbatch.contracts import Dataset
 from recbatch.errors import ConfigError
@@ -14,6 +16,12 @@ _PROGRAM = 900 * _MIB
 """Python, TensorFlow and ScaNN with nothing loaded: 600 to 870 MiB seen at peak on MovieLens 100K."""
 _PROGRAM_EXACT = 320 * _MIB
 """The same without TensorFlow: a night that reloads its model and searches exactly."""
+_PROGRAM_READ = 220 * _MIB
+"""Python, NumPy, Arrow and DuckDB."""
+_BYTES_PER_EVENT_READ = 95
+"""While rows are read and checked, ids of six characters: 85 seen of 22 million in Parquet."""
+_LEAST_FOR_CHECKS = 256 * _MIB
+"""What DuckDB gets in any case."""
 _BYTES_PER_EVENT = 24
 """Offset share, item, time, weight and rating of `contracts.Events`."""
 _COPIES_OF_EVENTS = 3
@@ -58,6 +66,29 @@ def _may_approximate(data: Dataset, config: Config) -> bool:
 def _scoring(data: Dataset, config: Config) -> int:
     batch = min(data.num_users, config.score.users_per_batch) * (config.score.k + config.score.buffer)
     return _SCORE_BLOCK * len(os.sched_getaffinity(0)) + batch * (13 * _BATCHES + _BYTES_PER_CELL)
+
+
+def require_to_read(config: Config, run_date: date) -> None:
+    """Refuses input that cannot be read within the budget, before any of it is read.
+
+    Raises:
+        ConfigError: reading it would exceed `score.memory_budget`; the line has the figures.
+    """
+    rows, budget = sources.about_rows(config.source, run_date), memory_bytes(config.score.memory_budget)
+    total = _PROGRAM_READ + rows * _BYTES_PER_EVENT_READ
+    if rows and total > budget:
+        raise ConfigError(
+            f"reading about {rows:,} interactions takes {total // _MIB} MiB ({_BYTES_PER_EVENT_READ} bytes each),"
+            f" --memory-budget allows {budget // _MIB} MiB: raise it to {-(-total // 2**30)}GiB or give the night fewer"
+            " events"
+        )
+
+
+def left(config: Config) -> int:
+    """Bytes of `score.memory_budget` that this process has not taken: what DuckDB may have before it spills to disk."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    taken = pages * os.sysconf("SC_PAGE_SIZE")
+    return max(_LEAST_FOR_CHECKS, memory_bytes(config.score.memory_budget) - taken)
 
 
 def require(data: Dataset, config: Config) -> int:

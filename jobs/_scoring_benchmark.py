@@ -196,7 +196,7 @@ def measure_writing(shape: Shape, folder: Path) -> Json:
         offsets = all_.seen.offsets[some.start : some.stop + 1]
         seen = Exclusions(offsets - offsets[0], all_.seen.items[offsets[0] : offsets[-1]])
         found, scores = index.search(all_.queries[some], _K, seen)
-        return _lists(np.arange(start, start + len(found), dtype=np.int32), found, scores)
+        return listed(np.arange(start, start + len(found), dtype=np.int32), found, scores)
 
     began = time.perf_counter()
     rows = [search(start) for start in range(0, users, 4096)]
@@ -223,7 +223,8 @@ def _write(folder: Path, rows: list[Lists], data: Dataset) -> None:
             writer.write(score.to_table(part, data))
 
 
-def _lists(users: Int32s, found: Int32s, scores: Float32s) -> Lists:
+def listed(users: Int32s, found: Int32s, scores: Float32s) -> Lists:
+    """Searched lists with reasons that cost as much to write as real ones."""
     because = np.roll(found, 1, axis=0)  # titles that other users got: as many different ones as real reasons
     return Lists(users, found, scores, np.zeros(found.shape, dtype=np.int8), because)
 

@@ -21,11 +21,13 @@ from recbatch.model import acc_at_k, known_events, vocabulary_positions
 from . import _figures, backtest
 from ._lookup_benchmark import lookup_command
 from ._movielens import fetch_movielens_100k
+from ._night_benchmark import night_command
 from ._options import RunDate, config_options, json_option, print_json
 from ._peers import GRIDS, available
 from ._quality import compare, read_all
 from ._run import machine
 from ._say import Say, now
+from ._scaling_benchmark import scaling_command
 from ._scoring_benchmark import scoring_command
 from ._tables import print_table
 from ._training_benchmark import training_command
@@ -147,5 +149,7 @@ def _tutorial(data: Dataset, parts: Split, seed: int) -> dict[int, float]:
 
 
 benchmark.add_command(lookup_command)
+benchmark.add_command(night_command)
+benchmark.add_command(scaling_command)
 benchmark.add_command(scoring_command)
 benchmark.add_command(training_command)

@@ -70,12 +70,14 @@ class Ranker:
         append_popular(draft, barred, by_model, self.popular)
         return draft.lists
 
-    def rank_all(self, events: Events, users: Int32s, length: int, batch: int) -> Iterator[Lists]:
-        """Ranked lists for many users, batch by batch, in the order of `users`."""
+    def rank_all(
+        self, events: Events, users: Int32s, length: int, batch: int, *, with_reasons: bool = True
+    ) -> Iterator[Lists]:
+        """Ranked lists for many users, batch by batch, in the order of `users`; see `rank`."""
         if self.rules.caps is not None:
             batch = max(1, min(batch, _HELD_CELLS // len(self.rules.caps.limits)))
         for start in range(0, len(users), batch):
-            yield self.rank(events, users[start : start + batch], length)
+            yield self.rank(events, users[start : start + batch], length, with_reasons=with_reasons)
 
     def barred(self, mine: Events, users: Int32s) -> Exclusions:
         """What users must not get: seen titles, within the window if there is one, and denied ones.

@@ -10,15 +10,33 @@ from recbatch.contracts import Progress, SourceTables, no_progress
 from recbatch.sources import uri as uris
 from recbatch.sources.clean import clean, earlier
 from recbatch.sources.duckdb import read_duckdb
-from recbatch.sources.files import read_files, read_table
+from recbatch.sources.files import read_files, read_table, rows_of_files
 from recbatch.sources.importing import ImportReport, import_data
 from recbatch.sources.kept import Kept
 from recbatch.sources.parts import RawTables
 from recbatch.sources.recbole import read_recbole
-from recbatch.sources.sample import read_sample
+from recbatch.sources.sample import about_events, read_sample
 from recbatch.sources.tfds import read_movielens
 
-__all__ = ["ImportReport", "Kept", "earlier", "import_data", "read", "read_table"]
+__all__ = ["ImportReport", "Kept", "about_rows", "earlier", "import_data", "read", "read_table"]
+
+
+def about_rows(source: Source, before: date) -> int:
+    """Rows of interactions that a reading would hold, without reading them: from Parquet's footers, or sizes of files.
+
+    Args:
+        source: which one.
+        before: the run date.
+
+    Returns:
+        About how many; 0 where that cannot be told.
+    """
+    kind, _, rest = source.uri.partition(":")
+    if kind == "files" and Path(rest).expanduser().is_dir():
+        return rows_of_files(Path(rest).expanduser())
+    if kind == "sample":
+        return about_events(uris.world_of(rest), before)
+    return 0
 
 
 def read(

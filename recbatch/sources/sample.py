@@ -72,6 +72,12 @@ def read_sample(world: World, before: date, progress: Progress) -> RawTables:
     return RawTables(parts["interactions"], parts["items"], parts["users"], inputs, merge_by_title=False)
 
 
+def about_events(world: World, before: date) -> int:
+    """Events before a date, about."""
+    days = max(0, (before - FIRST_DAY).days)
+    return int(world.sessions_on(np.arange(days)).sum() * _MEAN_SESSION_EVENTS)
+
+
 def _chunks(world: World, days: int, users: pa.Table, items: pa.Table, progress: Progress) -> list[pa.Table]:
     sessions = world.sessions_on(np.arange(days))
     per_chunk = max(1, int(_EVENTS_PER_CHUNK / _MEAN_SESSION_EVENTS))
