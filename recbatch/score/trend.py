@@ -8,12 +8,13 @@ guide here: it is dominated by the thousands of titles that no list will ever sh
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
-from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Events, Float32s, Int32s, Int64s
+from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Bools, Events, Float32s, Int32s, Int64s
 
 Float64s = npt.NDArray[np.float64]
 
@@ -43,49 +44,74 @@ def tomorrow(events: Events, titles: int, until: date) -> Float32s:
     if not timed.any():
         counts = np.asarray(np.bincount(events.items, events.weights.astype(np.float64), titles), np.float64)
     else:
-        order = np.argsort(events.occurred_at[timed], kind="stable")
-        log = _Log(events.occurred_at[timed][order], events.items[timed][order], events.weights[timed][order], titles)
+        kept = events if timed.all() else events.where(timed)
+        log = _Log.of(kept.occurred_at, kept.items, kept.weights, titles)
         counts = log.morning(int(np.datetime64(until, "D").astype(np.int64)), log.half_life())
     counts = counts + _UNSEEN
     return np.asarray(counts / counts.sum(), dtype=np.float32)
 
 
+@dataclass(frozen=True, slots=True)
 class _Log:
-    """Events in order of time, by day."""
+    """Events with times, in any order; shapes (events,)."""
 
-    def __init__(self, times: Int64s, items: Int32s, weights: Float32s, titles: int) -> None:
-        self._days: Float64s = times / DAY_MICROSECONDS
-        self._day: Int64s = times // DAY_MICROSECONDS
-        self._items, self._weights, self._titles = items, weights.astype(np.float64), titles
+    days: Float64s
+    """Since 1970, with their fraction."""
+    items: Int64s
+    weights: Float64s
+    titles: int
+
+    @classmethod
+    def of(cls, times: Int64s, items: Int32s, weights: Float32s, titles: int) -> _Log:
+        return cls(times / DAY_MICROSECONDS, items.astype(np.int64), weights.astype(np.float64), titles)
+
+    @property
+    def day(self) -> Int64s:
+        return np.asarray(np.floor(self.days), np.int64)
 
     def morning(self, day: int, half_life: float) -> Float64s:
         """Shape (titles,): counts on the morning of a day."""
-        before = slice(0, int(np.searchsorted(self._day, day)))
-        faded = self._weights[before] * np.exp2((self._days[before] - day) / half_life)
-        return np.asarray(np.bincount(self._items[before], faded, minlength=self._titles), np.float64)
+        before = self.only(self.days < day)
+        faded = before.weights * np.exp2((before.days - day) / half_life)
+        return np.asarray(np.bincount(before.items, faded, minlength=self.titles), np.float64)
+
+    def only(self, which: Int64s | Bools) -> _Log:
+        """Some of the events."""
+        if which.dtype == np.bool_ and which.all():
+            return self
+        return _Log(self.days[which], self.items[which], self.weights[which], self.titles)
 
     def half_life(self) -> float:
         """The half-life, in days, by which the latest days were met best; the longest among equals."""
-        latest = np.unique(self._day)[1:][-_LATEST_DAYS:]  # the first day has nothing to go by
-        starts = np.searchsorted(self._day, latest), np.searchsorted(self._day, latest, side="right")
-        if not len(latest) or starts[1][-1] - starts[0][0] < _FEWEST_EVENTS:
+        day = self.day
+        start = int(day.min())
+        per_day = np.bincount(day - start)
+        latest = np.flatnonzero(per_day)[1:][-_LATEST_DAYS:] + start  # the first day has nothing to go by
+        if not len(latest) or per_day[latest - start].sum() < _FEWEST_EVENTS:
             return _USUAL
-        met = [self._met(half_life, latest, *starts) for half_life in HALF_LIVES_DAYS]
+        recent = np.flatnonzero(day >= latest[0])
+        newest = self.only(recent[np.argsort(self.days[recent], kind="stable")])
+        older = self.only(day < latest[0])
+        met = [newest._met(older.morning(int(latest[0]), half), half, latest) for half in HALF_LIVES_DAYS]
         return HALF_LIVES_DAYS[len(met) - 1 - int(np.argmax(met[::-1]))]
 
-    def _met(self, half_life: float, days: Int64s, first: Int64s, end: Int64s) -> float:
-        """Events of some ascending days that their mornings' first titles met, by 1 / log2(1 + rank)."""
-        counts, fade, met = self.morning(int(days[0]), half_life), 2.0 ** (-1 / half_life), 0.0
+    def _met(self, counts: Float64s, half_life: float, days: Int64s) -> float:
+        """Events of some ascending days that their mornings' first titles met, by 1 / log2(1 + rank).
+
+        `counts` are those of the first morning; the events are those of the days, in order.
+        """
+        fade, met = 2.0 ** (-1 / half_life), 0.0
+        first, end = (np.searchsorted(self.day, days, side=side) for side in ("left", "right"))
         gains = 1 / np.log2(np.arange(2, _TOP + 2))
         for place, day in enumerate(days.tolist()):
             if place:
                 gone = slice(first[place - 1], end[place - 1])
-                since = np.exp2((self._days[gone] - day) / half_life) * self._weights[gone]
+                since = np.exp2((self.days[gone] - day) / half_life) * self.weights[gone]
                 counts *= fade ** (day - days[place - 1])
-                counts += np.bincount(self._items[gone], since, minlength=self._titles)
+                counts += np.bincount(self.items[gone], since, minlength=self.titles)
             top = _first(counts)
             mine = slice(first[place], end[place])
-            today = np.bincount(self._items[mine], self._weights[mine], minlength=self._titles)
+            today = np.bincount(self.items[mine], self.weights[mine], minlength=self.titles)
             met += float(today[top] @ gains[: len(top)])
         return met
 
