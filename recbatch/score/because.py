@@ -63,9 +63,8 @@ def _largest(vectors: Float32s, offsets: Int64s, items: Float32s) -> Int64s:
     shares = np.matmul(vectors[event], items.transpose(0, 2, 1))
     if not inside.all():
         shares[~inside] = -np.inf
-    best = shares.argmax(axis=1)
-    top = np.take_along_axis(shares, best[:, None], axis=1)[:, 0]
-    rivals = shares >= (top - _slack(vectors, offsets, items))[:, None]
+    rivals = shares >= (shares.max(axis=1) - _slack(vectors, offsets, items))[:, None]
+    best = rivals.argmax(axis=1)
     doubtful = np.nonzero(rivals.sum(axis=1, dtype=np.int32) > 1)
     if len(doubtful[0]):
         best[doubtful] = _settled(vectors, offsets, items, rivals, doubtful)

@@ -73,21 +73,41 @@ def append_popular(draft: Draft, barred: Exclusions, by_model: Bools, popular: P
     _, first, of = np.unique(segment[simple], return_index=True, return_inverse=True)
     standing_for_all = simple[first]  # lists with nothing to leave out are one list per segment
     rest = np.concatenate([rest, standing_for_all])
-    step = max(1, _CELLS // max(1, len(popular.shares)))
-    for start in range(0, len(rest), step):
-        part = rest[start : start + step]
-        _append_free(draft, part, segment[part], barred.of_queries(part), popular)
+    places, titles = _places(popular), popular.order.shape[1]
+    # Without caps a list is full after as many places as it is long, and one more for each title that it cannot take.
+    depth = np.diff(barred.offsets)[rest] + draft.have[rest] + draft.length if draft.caps is None else titles
+    depth = np.minimum(np.broadcast_to(depth, len(rest)), titles)
+    order = np.argsort(depth, kind="stable")
+    rest, depth = rest[order], depth[order]
+    start = 0
+    while start < len(rest):
+        cells = depth[start:] * np.arange(1, len(rest) - start + 1)
+        end = start + max(1, int(np.searchsorted(cells, _CELLS, side="right")))
+        part = rest[start:end]
+        _append_free(draft, part, segment[part], barred.of_queries(part), popular, places, int(depth[end - 1]))
+        start = end
     draft.copy(simple, standing_for_all[of])
 
 
-def _append_free(draft: Draft, rows: Int64s, segment: Int64s, barred: Exclusions, popular: Popular) -> None:
-    """The first places of the popularity order that are free and fit, for all rows at once."""
-    free = np.ones((len(rows), len(popular.shares)), dtype=np.bool_)
-    free[np.repeat(np.arange(len(rows)), np.diff(barred.offsets)), barred.items] = False
-    listed_row, listed_rank = np.nonzero(draft.lists.positions[rows] != NO_ITEM)
-    free[listed_row, draft.lists.positions[rows[listed_row], listed_rank]] = False
-    order, scores = popular.order[segment], popular.scores[segment]
-    stream = np.where(np.take_along_axis(free, order, axis=1), order, np.int32(NO_ITEM))
+def _places(popular: Popular) -> Int32s:
+    """Shape (segments, items): where each title stands in each order; behind all where it may not be recommended."""
+    places = np.full((len(popular.order), len(popular.shares)), popular.order.shape[1], dtype=np.int32)
+    ranks = np.broadcast_to(np.arange(popular.order.shape[1], dtype=np.int32), popular.order.shape)
+    np.put_along_axis(places, popular.order.astype(np.int64), ranks, axis=1)
+    return places
+
+
+def _append_free(
+    draft: Draft, rows: Int64s, segment: Int64s, barred: Exclusions, popular: Popular, places: Int32s, depth: int
+) -> None:
+    """The first places of the popularity order that are free and fit, for all rows at once, no deeper than `depth`."""
+    taken = np.zeros((len(rows), depth + 1), dtype=np.bool_)  # the last column stands for all that lies deeper
+    row = np.repeat(np.arange(len(rows)), np.diff(barred.offsets))
+    taken[row, np.minimum(places[segment[row], barred.items], depth)] = True
+    row, rank = np.nonzero(draft.lists.positions[rows] != NO_ITEM)
+    taken[row, np.minimum(places[segment[row], draft.lists.positions[rows[row], rank]], depth)] = True
+    order, scores = popular.order[:, :depth][segment], popular.scores[:, :depth][segment]
+    stream = np.where(taken[:, :depth], np.int32(NO_ITEM), order)
     source = np.where(segment > 0, SEGMENT, POPULAR).astype(np.int8)
     kinds = draft.caps.kinds(popular.order[0]) if draft.caps else np.empty((0, 0), dtype=np.int32)
     start, width, open_ = 0, draft.length if draft.caps else stream.shape[1], np.arange(len(rows))

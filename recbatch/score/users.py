@@ -55,14 +55,11 @@ def user_table(
 
 def item_table(data: Dataset, in_vocabulary: Bools) -> pa.Table:
     """The table `items`, sorted by item id as text; what passed through stands behind the contract's columns."""
-    order = np.argsort(data.events.items, kind="stable")
     counts = np.bincount(data.events.items, minlength=data.num_items).astype(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    times = data.events.occurred_at[order]
-    first, last = np.full(data.num_items, NO_TIME), np.full(data.num_items, NO_TIME)
-    some = counts > 0
-    first[some] = np.minimum.reduceat(times, offsets[:-1][some])
-    last[some] = np.maximum.reduceat(times, offsets[:-1][some])
+    first, last = np.full(data.num_items, np.iinfo(np.int64).max), np.full(data.num_items, NO_TIME)
+    np.minimum.at(first, data.events.items, data.events.occurred_at)
+    np.maximum.at(last, data.events.items, data.events.occurred_at)
+    first[counts == 0] = NO_TIME
     genres = (
         data.items["genres"] if "genres" in data.items.column_names else pa.nulls(data.num_items, pa.list_(pa.string()))
     )
@@ -90,7 +87,7 @@ def history_table(data: Dataset, users: slice, length: int) -> pa.Table:
     Returns:
         Rows sorted by user and rank; a title done more than once stands at its last time.
     """
-    mine = data.events.of_users(users)
+    mine = _latest(data.events.of_users(users), length)
     keys = mine.users_of_events().astype(np.int64) * data.num_items + mine.items
     _, from_end = np.unique(keys[::-1], return_index=True)
     latest = np.sort(len(keys) - 1 - from_end)[::-1]
@@ -109,6 +106,17 @@ def history_table(data: Dataset, users: slice, length: int) -> pa.Table:
         },
         schema=schemas.arrow(schemas.HISTORIES),
     )
+
+
+def _latest(events: Events, length: int) -> Events:
+    """The last events of each user, as many as hold `length` distinct items or all there are."""
+    after = np.repeat(events.offsets[1:], events.counts) - np.arange(len(events.items))
+    few = events.where(after <= 2 * length)
+    user = few.users_of_events().astype(np.int64)
+    width = int(few.items.max(initial=0)) + 1
+    distinct = np.bincount(np.unique(user * width + few.items) // width, minlength=events.num_users)
+    again = (distinct < length) & (few.counts < events.counts)
+    return few if not again.any() else events.where((after <= 2 * length) | again[events.users_of_events()])
 
 
 def _with_extras(table: pa.Table, source: pa.Table) -> pa.Table:
