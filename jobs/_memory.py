@@ -30,6 +30,10 @@ _SCORE_BLOCK = 3 * 32 * _MIB
 """Per core: the block of scores, its maxima or survivors, and finalists gathered; see recbatch/index/exact.py."""
 _BYTES_PER_CELL = 60
 """Of a batch of lists as rows of text on the way to their file; as arrays it is 13: position, score, source, reason."""
+_BYTES_PER_KEPT_ROW = 100
+"""Of the parent's lists while they are read: text as places, and where each row belongs; see jobs/_kept.py."""
+_BATCHES_READ = 4
+"""Batches whose rows are read from the parent at once."""
 _BATCHES = 6
 """Ranked batches that wait for the writer, the one it writes, and the one being ranked; see jobs/_shards.py."""
 
@@ -65,7 +69,9 @@ def _may_approximate(data: Dataset, config: Config) -> bool:
 
 def _scoring(data: Dataset, config: Config) -> int:
     batch = min(data.num_users, config.score.users_per_batch) * (config.score.k + config.score.buffer)
-    return _SCORE_BLOCK * len(os.sched_getaffinity(0)) + batch * (13 * _BATCHES + _BYTES_PER_CELL)
+    keeps = config.score.reuse and config.score.fashion == "trained"
+    kept = min(_BATCHES_READ, -(-data.num_users // config.score.users_per_batch)) * _BYTES_PER_KEPT_ROW if keeps else 0
+    return _SCORE_BLOCK * len(os.sched_getaffinity(0)) + batch * (13 * _BATCHES + _BYTES_PER_CELL + kept)
 
 
 def require_to_read(config: Config, run_date: date) -> None:

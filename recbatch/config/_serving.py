@@ -16,8 +16,8 @@ class Index(Section):
     engine: Literal["auto", "exact", "brute", "ah", "tree"] = "auto"
     """`auto` measures on a sample of tonight's users: the cheapest that reaches the target, building it included."""
     exact_seconds: Annotated[float, Field(ge=0)] = 45.0
-    """`auto`: exact search, and nothing is measured, where it takes fewer seconds: ScaNN's import takes 11, building and
-    measuring the others 20 to 40."""
+    """`auto`: exact search, and nothing is measured, where it takes fewer seconds: importing ScaNN takes 11, building
+    and measuring the others 20 to 40."""
     calibration_seconds: Annotated[float, Field(gt=0)] = 20.0
     """`auto`: after so long no further setting is tried; an index that is being built is finished."""
     target_recall: Share = 0.99
