@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import click
@@ -16,15 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recbatch import dataset, schemas, score
-from recbatch.config import Data, Index
-from recbatch.contracts import Dataset, Json, SourceTables
+from recbatch.config import Index
+from recbatch.contracts import Json
 from recbatch.index import Calibration, ExactIndex, calibrate
-from recbatch.publish import TableWriter
 
 from ._options import json_option, print_json
-from ._scoring_benchmark import listed, vectors
-from ._shards import behind
+from ._scoring_benchmark import vectors
+from ._streamed import named, stream
 from ._tables import print_table
 
 _BATCH = 65_536
@@ -50,18 +47,11 @@ QUICK = Grid((10_000, 100_000), (2_000, 20_000), (10, 100))
 
 def by_users(counts: tuple[int, ...], folder: Path, titles: int = 2_000, k: int = 10) -> Iterator[Json]:
     """Exact search with the writing beside it, in batches of users: seconds, bytes, and memory held."""
-    world, data = vectors(_BATCH, titles), _named(max(counts), titles)
+    world, data = vectors(_BATCH, titles), named(max(counts), titles)
     index = ExactIndex(world.candidates, compiled=True)
     index.search(world.queries[:512], k, world.first(512).seen)
     for count in counts:
-        began = time.monotonic()
-        with TableWriter(folder, schemas.RECOMMENDATIONS) as writer, behind(4) as call:
-            for start in range(0, count, _BATCH):
-                part = world.first(min(_BATCH, count - start))
-                found, scores = index.search(part.queries, k, part.seen)
-                lists = listed(np.arange(start, start + len(found), dtype=np.int32), found, scores)
-                call(lambda lists: writer.write(score.to_table(lists, data)), lists)
-        seconds = time.monotonic() - began
+        seconds = stream(index, world.queries, world.seen, data, count, k, folder)
         size = sum(file.stat().st_size for file in folder.rglob("*.parquet"))
         shutil.rmtree(folder)
         yield _row("users", count, titles, k, seconds, "exact, written", bytes=size, resident=_resident())
@@ -119,18 +109,6 @@ def _row(axis: str, users: int, titles: int, k: int, seconds: float, engine: str
 
 def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _named(users: int, titles: int) -> Dataset:
-    """So many users and titles by name, with one event."""
-    user_ids = pa.array(np.char.mod("u%08d", np.arange(users)))
-    ids = pa.array(np.arange(titles)).cast(pa.string())
-    items = pa.table({"item_id": ids, "title": [f"Generated Picture {number}" for number in range(titles)]})
-    event = [user_ids[:1], ids[:1], *(pa.nulls(1, kind) for kind in (pa.timestamp("us"), pa.float32(), pa.float32()))]
-    rows = pa.table(event, names=list(schemas.INTERACTIONS.column_names))
-    nothing = schemas.arrow(schemas.QUARANTINE).empty_table()
-    tables = SourceTables(rows, items, pa.table({"user_id": user_ids}), nothing, (), merge_by_title=False)
-    return dataset.build(tables, Data(), date(2024, 1, 1))
 
 
 def plot(rows: list[Json], target: Path) -> None:

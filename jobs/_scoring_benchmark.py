@@ -26,7 +26,7 @@ from . import _scoring_peers as peers
 from ._lookup_benchmark import world
 from ._options import json_option, print_json
 from ._run import machine
-from ._shards import behind
+from ._streamed import listed, named, stream
 from ._tables import print_table
 
 _K = 100
@@ -47,11 +47,12 @@ class Shape:
     ann_titles: int
     ann_users: int
     ann_peer_users: int
+    stage_users: int
     repeats: int
 
 
-FULL = Shape(27_000, 140_000, 10_000, 2_000, 1_000_000, 8_192, 2_000, 3)
-QUICK = Shape(27_000, 20_000, 2_000, 500, 50_000, 4_096, 1_000, 3)
+FULL = Shape(27_000, 140_000, 10_000, 2_000, 1_000_000, 8_192, 2_000, 1_000_000, 3)
+QUICK = Shape(27_000, 20_000, 2_000, 500, 50_000, 4_096, 1_000, 50_000, 3)
 _SLOW = ("tfrs_brute_force", "usearch_exact")
 
 
@@ -132,7 +133,7 @@ def measure_exact(shape: Shape, lost: dict[str, str]) -> Json:
     )
 
 
-def measure_approximate(shape: Shape, lost: dict[str, str]) -> Json:
+def measure_approximate(shape: Shape, lost: dict[str, str], folder: Path) -> Json:
     """The least effort that reaches the recall wanted, ours and the peers', seen titles out."""
     all_ = vectors(shape.ann_users, shape.ann_titles, seed=8)
     oracle = ExactIndex(all_.candidates, compiled=True)
@@ -144,7 +145,8 @@ def measure_approximate(shape: Shape, lost: dict[str, str]) -> Json:
     recall = rate = 0.0
     engine.search(all_.queries[:1024], _K, all_.first(1024).seen)
     for effort in _OUR_EFFORTS:
-        recall, rate = _timed(lambda e=effort: replace(engine, effort=e).search(all_.queries, _K, all_.seen)[0], truth)  # type: ignore[misc]
+        engine = replace(engine, effort=effort)
+        recall, rate = _timed(lambda e=engine: e.search(all_.queries, _K, all_.seen)[0], truth)  # type: ignore[misc]
         if recall >= _TARGET:
             break
     figures: Json = {
@@ -161,7 +163,21 @@ def measure_approximate(shape: Shape, lost: dict[str, str]) -> Json:
         found = _peer(name, all_.first(shape.ann_peer_users), truth[: shape.ann_peer_users])
         figures |= {f"{name}_recall": found[0], f"{name}_users_per_second": found[1]}
         best = max(best, found[1] if found[0] >= _TARGET else 0.0)
+    figures |= _to_parquet(engine, all_, shape, folder)
     return figures | ({"ann_vs_best_peer_1m": rate / best} if best else {})
+
+
+def _to_parquet(engine: ScannIndex, world_: World, shape: Shape, folder: Path) -> Json:
+    """A million users, or so, to the files that readers get: seconds, and how much of them the writing adds."""
+    data = named(shape.stage_users, shape.ann_titles)
+    some = 8 * len(world_.queries)
+    searching = stream(engine, world_.queries, world_.seen, data, some, _K, None) * shape.stage_users / some
+    seconds = stream(engine, world_.queries, world_.seen, data, shape.stage_users, _K, folder / "stage")
+    return {
+        "stage_users": shape.stage_users,
+        "stage_seconds_1m": seconds,
+        "stage_writing_share_of_wall_1m": seconds / searching - 1,
+    }
 
 
 def _peer(name: str, world_: World, truth: Int32s) -> tuple[float, float]:
@@ -198,17 +214,13 @@ def measure_writing(shape: Shape, folder: Path) -> Json:
         found, scores = index.search(all_.queries[some], _K, seen)
         return listed(np.arange(start, start + len(found), dtype=np.int32), found, scores)
 
-    began = time.perf_counter()
     rows = [search(start) for start in range(0, users, 4096)]
-    searching = time.perf_counter() - began
     began = time.perf_counter()
     _write(folder / "alone", rows, data)
     writing = time.perf_counter() - began
-    began = time.perf_counter()
-    with TableWriter(folder / "both", schemas.RECOMMENDATIONS) as writer, behind(4) as call:
-        for start in range(0, users, 4096):
-            call(lambda part: writer.write(score.to_table(part, data)), search(start))
-    together = time.perf_counter() - began
+    batch = all_.first(4_096)
+    searching = stream(index, batch.queries, batch.seen, data, users, _K, None)
+    together = stream(index, batch.queries, batch.seen, data, users, _K, folder / "both")
     size = sum(file.stat().st_size for file in (folder / "alone").rglob("*.parquet"))
     return {
         "writing_share_of_wall": together / searching - 1,
@@ -221,12 +233,6 @@ def _write(folder: Path, rows: list[Lists], data: Dataset) -> None:
     with TableWriter(folder, schemas.RECOMMENDATIONS) as writer:
         for part in rows:
             writer.write(score.to_table(part, data))
-
-
-def listed(users: Int32s, found: Int32s, scores: Float32s) -> Lists:
-    """Searched lists with reasons that cost as much to write as real ones."""
-    because = np.roll(found, 1, axis=0)  # titles that other users got: as many different ones as real reasons
-    return Lists(users, found, scores, np.zeros(found.shape, dtype=np.int8), because)
 
 
 @click.command("scoring")
@@ -249,7 +255,7 @@ def scoring_command(as_json: bool, quick: bool, where: Path | None) -> None:
         click.echo(line, err=True)
     folder = Path(tempfile.mkdtemp(prefix="recbatch-scoring-", dir=where))
     try:
-        facts = measure_exact(shape, lost) | measure_writing(shape, folder) | measure_approximate(shape, lost)
+        facts = measure_exact(shape, lost) | measure_writing(shape, folder) | measure_approximate(shape, lost, folder)
     finally:
         shutil.rmtree(folder)
     facts["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
