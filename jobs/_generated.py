@@ -29,7 +29,7 @@ def write_files(folder: Path, users: int, titles: int, events_per_user: float, e
         titles: of the catalogue.
         events_per_user: about the mean.
         end: microseconds since 1970 UTC; every event is earlier.
-        seed: the first users are the same for any number of users.
+        seed: of everything.
 
     Returns:
         Events written.

@@ -36,6 +36,7 @@ _TRAINED_ON = 20_000
 _STEPS = 60
 _PRODUCT_USERS = 8_192
 _SAMPLE_SECONDS = 0.05
+_COMMAND = (sys.executable, "-m", "recbatch.jobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,7 @@ def watch(arguments: list[str]) -> Watched:
     """Runs `recbatch` in a process of its own; memory is what the tree of processes has resident, 20 times a second."""
     began, peak = time.monotonic(), 0
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        command = [sys.executable, "-m", "recbatch.jobs", *arguments]
-        process = subprocess.Popen(command, stdout=out, stderr=err)  # noqa: S603
+        process = subprocess.Popen([*_COMMAND, *arguments], stdout=out, stderr=err)  # noqa: S603
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         while process.poll() is None:
             peak = max(peak, sum(map(_resident, _tree(process.pid))))

@@ -142,6 +142,22 @@ def test_rows_name_users_items_and_reasons():
         assert (row["because_item_id"] is None) == (row["source"] != "model")
 
 
+@pytest.mark.parametrize("length", [0, 1, 3, 50])
+def test_histories_are_the_latest_distinct_titles_however_often_they_were_repeated(length):
+    random_ = np.random.default_rng(length)
+    # Some users did one title a hundred times in a row before and after the others.
+    events = [(f"u{n % 20:02}", str(random_.integers(9)), float(random_.integers(1, 90))) for n in range(300)]
+    events += [(f"u{n % 4:02}", "9", 0.5) for n in range(400)]
+    data = build(events, {str(n): f"t{n}" for n in range(12)})
+    table = score.history_table(data, slice(3, 15), length).to_pylist()
+    wanted = []
+    for user in range(3, 15):
+        own = data.events.of_users(slice(user, user + 1)).items[::-1].tolist()
+        distinct = list(dict.fromkeys(own))[:length]
+        wanted += [(f"u{user:02}", place + 1, data.item_ids[item].as_py()) for place, item in enumerate(distinct)]
+    assert [(row["user_id"], row["rank"], row["item_id"]) for row in table] == wanted
+
+
 @pytest.mark.parametrize("cells", [1, 500, 2_000_000])
 def test_the_reason_is_the_earliest_event_with_the_largest_share(monkeypatch, cells):
     monkeypatch.setattr(because, "_BLOCK_CELLS", cells)
