@@ -1,9 +1,12 @@
 """Many dates in one command: sorted, resumed, and no night knows its future."""
 
 import json
+import os
+import select
 import signal
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -104,6 +107,21 @@ def test_trainings_side_by_side_end_in_the_same_lake(cli, tmp_path):
         for head in (one[0], other[0]):
             assert head["config"]["score"].pop("memory_budget") == "8GiB" or day == dates[3]
         assert one == other, day
+
+
+@pytest.mark.long
+def test_trainings_ahead_end_with_a_killed_backfill(cli):
+    command = ["backfill", "2020-02-01", "2020-02-03", "--source", WORLD, "--set", "train.mode=always", *COLD]
+    job = cli.start(*command, "--jobs", "2", "--set", "score.memory_budget=8GiB")
+    assert any('"event": "decision"' in line for line in job.stderr)
+    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    assert len(children) >= 2
+    handles = [os.pidfd_open(int(child)) for child in children]
+    job.kill()
+    job.communicate()
+    for handle in handles:
+        assert select.select([handle], [], [], 60)[0], "it has ended"
+        os.close(handle)
 
 
 @pytest.mark.parametrize(

@@ -135,10 +135,6 @@ def test_events_without_times_cannot_be_replayed(cli):
     assert "benchmark quality --protocol R" in said
 
 
-def test_help_has_examples(cli):
-    assert "  recbatch backtest --nights 14" in cli("backtest", "--help").stdout
-
-
 COLD = SETTINGS.model_copy(update={"train": SETTINGS.train.model_copy(update={"warm_start": False})})
 
 
