@@ -30,6 +30,12 @@ def test_rows_come_back_in_order_in_small_groups_with_page_checksums(tmp_path):
     assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [20_000, 10_000]
     back = pq.read_table(path, page_checksum_verification=True)
     assert back.equals(rows(30_000))
+    ranks = metadata.row_group(1).column(1)
+    place = ranks.dictionary_page_offset + ranks.total_compressed_size - 5
+    content = path.read_bytes()
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(path, page_checksum_verification=True)
 
 
 @pytest.mark.parametrize("names", [100, 3_000_000])
