@@ -77,7 +77,7 @@ def earlier(lake: Lake, live: list[str], head: Json, changes: Json | None, confi
 def _distinct(folder: Path, column: str) -> pa.StringArray:
     """The ids in one column of a table, once each."""
     with ThreadPoolExecutor(2) as pool:  # Arrow decodes beside Python; more would hold more files at once
-        found = list(pool.map(lambda path: _distinct_in(path, column), sorted(folder.glob("*.parquet"))))
+        found = list(pool.map(lambda path: _distinct_in(path, column), store.matching(folder, "*.parquet")))
     return pc.unique(pa.concat_arrays([pa.array([], pa.string()), *found]))
 
 

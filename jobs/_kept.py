@@ -122,14 +122,16 @@ class Parent:
         scores, sources = np.full(shape, -np.inf, np.float32), np.full(shape, len(schemas.SOURCES), np.int8)
         for rows in self._rows(names[0].as_py(), names[-1].as_py()):
             user, place = _codes(rows["user_id"], names), rows["rank"].to_numpy() - 1
-            at = user * np.int32(self.length) + place
             there = (user >= 0) & (place < self.length)
             some = slice(None) if there.all() else there
-            at = at[some]
-            positions.ravel()[at] = _codes(rows["item_id"], self.data.item_ids)[some]
-            because.ravel()[at] = _codes(rows["because_item_id"], self.data.item_ids)[some]
-            scores.ravel()[at] = rows["score"].to_numpy()[some]
-            sources.ravel()[at] = _codes(rows["source"], pa.array(schemas.SOURCES))[some]
+            at = (user * np.int32(self.length) + place)[some]
+            for into, values in (
+                (positions, _codes(rows["item_id"], self.data.item_ids)),
+                (because, _codes(rows["because_item_id"], self.data.item_ids)),
+                (scores, rows["score"].to_numpy()),
+                (sources, _codes(rows["source"], pa.array(schemas.SOURCES))),
+            ):
+                into.ravel()[at] = values[some]
         whole = (positions >= 0) & (sources >= 0) & (sources <= _LAST_KEPT) & (because != _UNKNOWN)
         kept = np.flatnonzero(self.same[users] & whole.all(axis=1))
         return Lists(users[kept], positions[kept], scores[kept], sources[kept], because[kept])
@@ -151,7 +153,7 @@ class Parent:
 
 def _groups(folder: Path) -> list[_Group]:
     found = []
-    for path in sorted(folder.glob("*.parquet")):
+    for path in store.matching(folder, "*.parquet"):
         metadata = pq.read_metadata(path)
         for number in range(metadata.num_row_groups):
             told = metadata.row_group(number).column(0).statistics

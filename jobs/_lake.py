@@ -77,7 +77,7 @@ def share(lake: Lake, group: str | None) -> None:
     root = lake.root.stat()
     if root.st_gid == wanted and root.st_mode & stat.S_ISGID:
         return
-    for path in [*lake.root.rglob("*"), lake.root]:  # the root last: it says that all of it is done
+    for path in [*store.below(lake.root), lake.root]:  # the root last: it says that all of it is done
         try:
             os.chown(path, -1, wanted, follow_symlinks=False)
         except PermissionError as error:

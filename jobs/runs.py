@@ -28,7 +28,7 @@ def runs(lake: Lake, as_json: bool) -> None:
         for run_id in reversed(views.live_runs(lake))
     ]
     lines += [_rolled_back(run_id, note, lake) for run_id, note in reversed(publish.rolled_back(lake).items())]
-    lines += [_blocked(folder.name, lake) for folder in sorted(lake.blocked.glob("*"), reverse=True)]
+    lines += [_blocked(folder.name, lake) for folder in reversed(store.matching(lake.blocked))]
     if as_json:
         print_json(lines)
         return

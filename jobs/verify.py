@@ -42,9 +42,9 @@ def damage(lake: Lake) -> tuple[list[Path], list[str]]:
     """The sealed folders of a lake, and what is wrong with them, with the catalog and with `latest.json`."""
     faults = _catalog_faults(lake) + index.decisions.damage(lake)
     parents = (lake.runs, lake.blocked, lake.history, lake.cache)
-    folders = [path for parent in parents for path in sorted(parent.glob("*")) if path.is_dir()]
-    folders += sorted(lake.models.glob("m-*"))
-    folders += sorted(path for path in lake.outcomes.glob("*/*") if path.is_dir())
+    folders = [path for parent in parents for path in store.matching(parent) if path.is_dir()]
+    folders += store.matching(lake.models, "m-*")
+    folders += [path for run in store.matching(lake.outcomes) for path in store.matching(run) if path.is_dir()]
     for folder in folders:
         faults += store.faults(folder)
     return folders, faults

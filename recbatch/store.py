@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import fnmatch
 import hashlib
 import json
 import os
@@ -250,9 +251,31 @@ def read_checked_json(path: Path) -> Json:
     return dict(whole)
 
 
+def matching(folder: Path, pattern: str = "*") -> list[Path]:
+    """What a folder holds under names like `pattern`, by name; empty where it is no folder.
+
+    Unlike `Path.glob`, which takes a folder that it may not read for an empty one.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def below(folder: Path) -> list[Path]:
+    """Every file and folder below a folder, as `matching` finds them, in path order."""
+    found = []
+    for path in matching(folder):
+        found += [path, *(below(path) if path.is_dir() and not path.is_symlink() else ())]
+    return sorted(found)
+
+
 def describe_files(folder: Path) -> dict[str, Json]:
     """Relative path → {sha256, bytes} of every file below a folder, the manifest left out, in path order."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    files = [p for p in below(folder) if p.is_file() and p != folder / MANIFEST]
     return {str(p.relative_to(folder)): {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in files}
 
 
@@ -266,7 +289,7 @@ def seal(folder: Path, head: Json) -> Json:
     Returns:
         The manifest.
     """
-    for path in sorted(folder.rglob("*")):
+    for path in below(folder):
         _set_mode(path)
         fsync_path(path)
     manifest = write_checked_json(folder / MANIFEST, head | {"files": describe_files(folder)})

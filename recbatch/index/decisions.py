@@ -64,7 +64,7 @@ def keep(
 
 def files(lake: Lake, model_id: str = "") -> list[Path]:
     """The files of one model, or of all, by name."""
-    return sorted((lake.models / FOLDER).glob(f"{model_id}*.json"))
+    return store.matching(lake.models / FOLDER, f"{model_id}*.json")
 
 
 def damage(lake: Lake) -> list[str]:

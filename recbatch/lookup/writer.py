@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recbatch import schemas
+from recbatch import schemas, store
 from recbatch.contracts import Int32s, Int64s
 from recbatch.errors import DataError
 
@@ -76,7 +76,7 @@ class _Rows:
     """The rows of one table in file order, handed out user by user in step with the ids."""
 
     def __init__(self, folder: Path, table: schemas.Table, names: _Names) -> None:
-        files = sorted((folder / table.name).glob("*.parquet"))
+        files = store.matching(folder / table.name, "*.parquet")
         self.total = sum(pq.read_metadata(file).num_rows for file in files)
         self._name, self._names = table.name, names
         self._batches = self._read(files)
@@ -177,7 +177,7 @@ def _record(
 
 
 def _read(folder: Path, table: schemas.Table, columns: list[str]) -> pa.Table:
-    files = sorted((folder / table.name).glob("*.parquet"))
+    files = store.matching(folder / table.name, "*.parquet")
     return pa.concat_tables([pq.read_table(file, columns=columns, partitioning=None) for file in files])
 
 

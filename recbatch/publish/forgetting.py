@@ -223,7 +223,7 @@ _STEPS: dict[str, Callable[[pa.Table, str], tuple[pa.Table, int]]] = {
 
 def _rewrite_in_place(lake: Lake, folder: Path, user: str) -> bool:
     touched = False
-    for path in sorted(folder.rglob("*.parquet")):
+    for path in (each for each in store.below(folder) if each.suffix == ".parquet"):
         staged = lake.staging / "rewritten.parquet"
         if _write_without(path, staged, user):
             store.fsync_path(staged)

@@ -20,7 +20,7 @@ def next_run_id(lake: Lake, run_date: date) -> str:
     taken = [
         store.run_key(path.name)[1]
         for folder in (lake.runs, lake.blocked, lake.history)
-        for path in folder.glob(f"{run_date}.*")
+        for path in store.matching(folder, f"{run_date}.*")
         if path.is_dir()
     ]
     return f"{run_date}.{max(taken, default=0) + 1}"
@@ -132,7 +132,7 @@ def orphans(lake: Lake, live: Iterable[str]) -> list[str]:
 
 def run_folders(parent: Path) -> list[Path]:
     """The folders of runs below `runs/`, `blocked/` or `history/`, by date and number."""
-    return sorted((path for path in parent.glob("*") if path.is_dir()), key=lambda path: store.run_key(path.name))
+    return sorted((path for path in store.matching(parent) if path.is_dir()), key=lambda path: store.run_key(path.name))
 
 
 def half_replaced(parent: Path) -> list[Path]:

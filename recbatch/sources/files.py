@@ -16,6 +16,7 @@ from recbatch.sources.csv_text import read_text_table
 from recbatch.sources.events import COLUMNS
 from recbatch.sources.kept import Kept
 from recbatch.sources.parts import AnyPart, Part, RawTables, describe_file
+from recbatch.store import below
 
 _SUFFIXES = (".parquet", ".csv")
 _BYTES_OF_TEXT = 30
@@ -108,7 +109,7 @@ def _find(folder: Path, name: str) -> list[Path]:
     """The files of a table in natural order; none where it is not there."""
     pieces = re.compile(rf"{name}([-_.].*)?\.(parquet|csv)")
     beside = [path for path in folder.iterdir() if path.is_file() and pieces.fullmatch(path.name)]
-    inside = [path for path in (folder / name).rglob("*") if path.suffix in _SUFFIXES and _is_data(path, folder)]
+    inside = [path for path in below(folder / name) if path.suffix in _SUFFIXES and _is_data(path, folder)]
     forms = [form for form in (*_by_suffix(beside), *_by_suffix(inside)) if form]
     whole = [path for path in beside if path.stem == name]
     if len(forms) > 1 or (whole and len(beside) > 1):

@@ -116,7 +116,7 @@ def load(lake: Lake, model_id: str, which: Literal["judged", "served"] = "served
     """
     folder = lake.models / checked_model_id(model_id)
     store.unseal(folder)
-    arrays = {path.stem: np.load(path, allow_pickle=False) for path in sorted((folder / which).glob("*.npy"))}
+    arrays = {path.stem: np.load(path, allow_pickle=False) for path in store.matching(folder / which, "*.npy")}
     with pa.memory_map(str(folder / which / "vocabulary.arrow")) as file:
         table = pa.ipc.open_file(file).read_all()
     if not (folder / which / "tokens.json").is_file():
@@ -129,7 +129,7 @@ def load(lake: Lake, model_id: str, which: Literal["judged", "served"] = "served
 def model_heads(lake: Lake) -> list[Json]:
     """The manifests of the models on the shelf, by run date and id; folders without a readable one are left out."""
     found = []
-    for folder in sorted(lake.models.glob("m-*")):
+    for folder in store.matching(lake.models, "m-*"):
         try:
             found.append(store.read_checked_json(folder / store.MANIFEST))
         except RecbatchError:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from recbatch import schemas, withdrawn
 from recbatch.errors import StorageFailed, UsageError, from_words
-from recbatch.store import FILE_MODE, MANIFEST, Lake, fsync_path, read_checked_json, run_key
+from recbatch.store import FILE_MODE, MANIFEST, Lake, fsync_path, matching, read_checked_json, run_key
 from recbatch.views import _surface
 from recbatch.views._quoting import absolute, quote_literal
 from recbatch.views._render import Renderer, Run
@@ -211,9 +211,8 @@ def _outcomes(lake: Lake, superseded: set[str]) -> list[Run]:
 def newest_outcomes(lake: Lake) -> list[Path]:
     """Of each run that was judged, the folder of its newest outcome, `outcomes/<run_id>/<n>`, by run."""
     newest: dict[str, Path] = {}
-    for manifest in (lake.root / OUTCOMES).glob(f"*/*/{MANIFEST}"):
-        folder = manifest.parent
-        if folder.name.isdecimal():
+    for folder in (each for run in matching(lake.root / OUTCOMES) for each in matching(run)):
+        if folder.name.isdecimal() and (folder / MANIFEST).is_file():
             before = newest.get(folder.parent.name, folder)
             newest[folder.parent.name] = max(before, folder, key=lambda path: int(path.name))
     return [newest[run_id] for run_id in sorted(newest, key=run_key)]

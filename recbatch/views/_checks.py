@@ -8,6 +8,7 @@ import duckdb
 
 from recbatch.contracts import AuditResult
 from recbatch.errors import DataError, InputMissing
+from recbatch.store import matching
 from recbatch.views import _templates
 from recbatch.views._catalog import first_line
 
@@ -53,7 +54,7 @@ def _read(folder: Path) -> dict[str, _templates.SqlFile]:
     if not folder.is_dir():
         raise InputMissing(f"{folder}: no such folder of checks; correct audit.extra_checks")
     try:
-        return {p.stem: _templates.parse(p.stem, p.read_text("utf-8")) for p in sorted(folder.glob("*.sql"))}
+        return {p.stem: _templates.parse(p.stem, p.read_text("utf-8")) for p in matching(folder, "*.sql")}
     except UnicodeDecodeError as error:
         raise DataError(f"{folder}: a check is not UTF-8 text ({error}); save it as UTF-8") from error
 

@@ -12,7 +12,7 @@ import duckdb
 
 from recbatch.contracts import Json
 from recbatch.errors import UsageError, from_words
-from recbatch.store import Lake
+from recbatch.store import Lake, below
 from recbatch.views import _surface
 from recbatch.views._catalog import attached, first_line, reading
 from recbatch.views._earlier import compare
@@ -81,7 +81,7 @@ def over(
         StorageFailed: a Parquet file is unreadable.
     """
     root = absolute(folder)
-    names = tuple(str(path.relative_to(folder)) for path in folder.rglob("*.parquet"))
+    names = tuple(str(path.relative_to(folder)) for path in below(folder) if path.suffix == ".parquet")
     with contextlib.closing(duckdb.connect()) as con:
         _harden(con, root, root.with_name(f"{root.name}.spill"))
         if memory_bytes is not None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.dataset
-from recbatch.jobs import _codes, _lake
+from recbatch.jobs import _codes, _lake, cli
 
 from recbatch import jobs, lookup, publish, schemas, store, views  # noqa: F401 - `jobs` comes first: no cycle
 from recbatch.store import Lake
@@ -29,8 +29,8 @@ from tests.unit import _lake_fixture as rows_of
 from . import _syscalls
 from ._syscalls import Call, Plan
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload([__name__])
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload([__name__, "recbatch.jobs.nightly"])
 for _kind in ("staging", "marts", "macros"):
     for _name in _templates.load(_kind):
         _render._template(_kind, _name)  # compiled once, not in every fork
@@ -105,8 +105,8 @@ def attempt(
     """
     if plan is None and limit is None:
         return Trial(*_ending(root, run_id, prepared), [])
-    ours, theirs = _SERVER.Pipe()
-    job = _SERVER.Process(target=_child, args=(theirs, root, run_id, limit, prepared))
+    ours, theirs = SERVER.Pipe()
+    job = SERVER.Process(target=_child, args=(theirs, root, run_id, limit, prepared))
     job.start()
     theirs.close()
     listener = reduction.recv_handle(ours)
@@ -142,6 +142,14 @@ def _ending(root: Path, run_id: str, prepared: Path | None) -> tuple[int, str]:
     except BaseException as error:
         return _codes.ending(error)
     return 0, ""
+
+
+def command(words: list[str]) -> None:
+    """Runs a command and ends the process with its exit code; the target of a process of `SERVER`."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nothing, descriptor)
+    cli.main(words)
 
 
 def state(root: Path) -> dict[str, str]:

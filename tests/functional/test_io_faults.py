@@ -180,6 +180,13 @@ def test_a_call_that_fails_leaves_the_last_good_run_and_names_path_and_need(one_
     assert problems(one_night, tmp_path, plans) == []
 
 
+def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(one_night, tmp_path):
+    """As `Path.glob` takes it."""
+    folder = Call("open", f"_staging/{RUNS[1]}/recommendations")
+    places = [at for at, call in enumerate(one_night.calls, 1) if call == folder]
+    assert problems(one_night, tmp_path, [Plan(at, errno.EACCES) for at in places]) == []
+
+
 @pytest.mark.long
 @pytest.mark.io
 def test_every_call_fails_in_every_way(one_night, tmp_path):

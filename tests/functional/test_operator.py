@@ -2,6 +2,7 @@
 
 import ast
 import fcntl
+import grp
 import json
 import os
 import re
@@ -131,7 +132,9 @@ def test_config_show_and_check_need_no_lake(cli):
 def test_a_night_logs_its_run_id_on_every_line_and_writes_its_metrics(cli, tmp_path):
     metrics = tmp_path / "recbatch.prom"
     watch = ["--metrics-file", metrics]
-    done = cli("nightly", "--source", WORLD, "--run-date", "2020-02-01", *FAST, *watch)
+    readers = ["--set", f'ops.reader_group="{grp.getgrgid(os.getgid()).gr_name}"']
+    done = cli("nightly", "--source", WORLD, "--run-date", "2020-02-01", *FAST, *watch, *readers)
+    assert {oct(path.stat().st_mode & 0o7777) for path in cli.lake.rglob("*")} == {"0o640", "0o2750"}
     logged = lines_of(done.stderr)
     assert len(logged) == len(done.stderr.splitlines())
     assert {line["run_id"] for line in logged} == {"2020-02-01.1"}

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -331,3 +332,22 @@ def test_the_lock_names_its_holder_and_a_damaged_name_is_no_obstacle(tmp_path):
             pass
     with store.locked(Lake(tmp_path / "lake")):
         assert (tmp_path / "lake" / "_staging").is_dir()
+
+
+def test_what_is_below_a_folder_is_what_rglob_finds(tmp_path):
+    for name in ("b/2.txt", "b/c/3.txt", "a.txt", "b.d/1.txt", ".hidden"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert store.below(tmp_path) == sorted(tmp_path.rglob("*"))
+    assert store.matching(tmp_path / "b", "*.txt") == [tmp_path / "b" / "2.txt"]
+    assert store.matching(tmp_path / "nowhere") == store.matching(tmp_path / "a.txt") == []
+
+
+def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
+    def refused(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    for read in (store.matching, store.below, store.describe_files):
+        with pytest.raises(PermissionError):
+            read(tmp_path)
