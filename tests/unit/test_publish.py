@@ -298,6 +298,12 @@ def test_a_copy_beside_its_original_is_half_replaced_and_no_orphan(lake):
     assert publish.orphans(lake, ["2024-01-02.2"]) == []
 
 
+def test_runs_left_behind_are_adopted_in_order_of_their_numbers(lake):
+    for number in (10, 9, 100):
+        publish.promote(lake, sealed(lake, f"2024-01-01.{number}"))
+    assert publish.orphans(lake, []) == ["2024-01-01.9", "2024-01-01.10", "2024-01-01.100"]
+
+
 def test_audits_stand_by_name_with_every_column():
     table = publish.audits_table([AuditResult("b", "warn", False, "1", "0", "why"), AuditResult("a", "error", True)])
     assert table.schema.equals(schemas.arrow(schemas.AUDITS))
