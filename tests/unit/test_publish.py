@@ -11,6 +11,7 @@ from recbatch import publish, schemas, store, withdrawn
 from recbatch.config import Gc
 from recbatch.contracts import AuditResult
 from recbatch.publish import _dictionaries
+from recbatch.publish import tables as _tables
 from recbatch.store import Lake
 
 ROW = {"segment": "all", "rank": 1, "item_id": "1", "title": "x", "score": 1.0}
@@ -354,3 +355,91 @@ def test_missing_positions_stay_missing(codes):
     assert used.to_pylist() == sorted({code for code in codes if code is not None})
     assert used.take(places).to_pylist() == codes
     assert (used.type, places.type) == (pa.int32(), pa.int32())
+
+
+LOOKS = schemas.Table(
+    "looks",
+    "test",
+    tuple(
+        schemas.Column(name, "string", "", True) for name in ("user_id", "title", "named", "rank", "score", "genres")
+    ),
+    sorted_by=("user_id",),
+)
+
+
+def looks(count):
+    words = pa.array([f"title {n % 50}" for n in range(count)])
+    return pa.table(
+        {
+            "user_id": pa.array([f"{n:06}" for n in range(count)]),
+            "title": words,
+            "named": words.dictionary_encode(),
+            "rank": pa.array(np.arange(count), pa.int16()),
+            "score": pa.array(np.linspace(1, 0, count), pa.float32()),
+            "genres": pa.array([["a", "b"]] * count, pa.list_(pa.string())),
+        }
+    )
+
+
+def chunks(path):
+    """Column → its chunk's facts in the first row group."""
+    group = pq.read_metadata(path).row_group(0)
+    return {group.column(n).path_in_schema.split(".")[0]: group.column(n) for n in range(group.num_columns)}
+
+
+def test_how_a_column_lies_on_disk_goes_by_what_it_holds(tmp_path):
+    publish.write_table(tmp_path, LOOKS, looks(3_000))
+    (path,) = (tmp_path / "looks").iterdir()
+    found = chunks(path)
+    assert {facts.compression for facts in found.values()} == {"ZSTD"}
+    assert {name for name, facts in found.items() if facts.is_stats_set} == {"user_id", "rank", "score", "genres"}
+    assert {name for name, facts in found.items() if facts.has_dictionary_page} == found.keys() - {"score"}
+    assert "BYTE_STREAM_SPLIT" in found["score"].encodings
+    assert all(facts.has_offset_index for facts in found.values()), "an index of the pages"
+    assert b"ARROW:schema" not in (pq.read_metadata(path).metadata or {})
+    plain = tmp_path / "plain.parquet"
+    with _tables.parquet_writer(plain, looks(10).schema) as writer:
+        writer.write_table(looks(10))
+    assert all(facts.is_stats_set for facts in chunks(plain).values()), "where no order is known, all have statistics"
+
+
+def test_a_changed_byte_of_a_page_is_found(tmp_path):
+    publish.write_table(tmp_path, LOOKS, looks(3_000))
+    (path,) = (tmp_path / "looks").iterdir()
+    content = bytearray(path.read_bytes())
+    score = chunks(path)["score"]
+    content[score.data_page_offset + score.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(path, columns=["score"], page_checksum_verification=True)
+
+
+def test_a_whole_group_is_written_at_once(tmp_path):
+    with publish.TableWriter(tmp_path, schemas.POPULAR) as writer:
+        writer.write(rows(19_999))
+        assert list((tmp_path / "popular").iterdir()) == []
+        writer.write(rows(1))
+        assert [path.name for path in (tmp_path / "popular").iterdir()] == ["part-00000.parquet"]
+    assert pq.read_metadata(tmp_path / "popular" / "part-00000.parquet").num_rows == 20_000
+
+
+def test_a_write_that_fails_names_the_folder(tmp_path, monkeypatch):
+    class Broken:
+        def __init__(self, *_):
+            pass
+
+        def write_table(self, *_, **__):
+            pass
+
+        def close(self):
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as ends:
+        ends.setattr(_tables, "parquet_writer", Broken)
+        with pytest.raises(OSError, match="No space") as told:
+            publish.write_table(tmp_path, schemas.POPULAR, rows(3))
+    assert told.value.filename == str(tmp_path / "popular")
+    monkeypatch.setattr(_tables, "parquet_writer", lambda *_: Broken().close())
+    with pytest.raises(OSError, match="No space") as told:
+        publish.write_table(tmp_path, schemas.POPULAR, rows(3))
+    assert told.value.filename == str(tmp_path / "popular")
