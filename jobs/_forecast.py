@@ -31,10 +31,12 @@ _FIXED_BYTES = 180_000
 """Report, manifest, audits, metrics and holdout."""
 _MODEL_ARRAYS = 6
 """Matrices of titles by dimensions in a model: three in each of its two sets of weights."""
-_EVENTS_PER_SECOND = 500_000
+_EVENTS_PER_SECOND = 1_500_000
 """Read and cleaned."""
-_ROWS_PER_SECOND = {"score": 1_000_000, "audit": 1_500_000}
-"""Ranked rows: filled, explained and written, beside the search; checked, reported and put into `lookup.arrow`."""
+_ROWS_PER_SECOND = {"score": 2_500_000, "audit": 1_500_000}
+"""Ranked rows: filled and written, beside the search; checked, reported and put into `lookup.arrow`."""
+_EVIDENCE_OPERATIONS = 5.0e10
+"""Multiplications and additions per second, of two cores: every event of a history with every title of the list."""
 _START_SECONDS = {"train": 8.0, "judge": 0.5, "index": 0.5, "audit": 1.0}
 """Imports and the work that does not grow."""
 _STEP_SECONDS = 0.006
@@ -208,7 +210,9 @@ def _seconds(
         "train": _training(data, config, warm=warm) if trains else 0.1,
         "judge": _START_SECONDS["judge"],
         "index": _START_SECONDS["index"],
-        "score": index.exact_seconds(data.num_users, data.num_items, dim) + rows / _ROWS_PER_SECOND["score"],
+        "score": index.exact_seconds(data.num_users, data.num_items, dim)
+        + rows / _ROWS_PER_SECOND["score"]
+        + 2.0 * len(data.events.items) * (config.score.k + config.score.buffer) * dim / _EVIDENCE_OPERATIONS,
         "write": rows / _ROWS_PER_SECOND["audit"] / 4,
         "audit": _START_SECONDS["audit"] + rows / _ROWS_PER_SECOND["audit"],
     }
