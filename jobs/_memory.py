@@ -24,8 +24,8 @@ _LEAST_FOR_CHECKS = 256 * _MIB
 """What DuckDB gets in any case."""
 _BYTES_PER_EVENT = 24
 """Offset share, item, time, weight and rating of `contracts.Events`."""
-_COPIES_OF_EVENTS = 3
-"""All events, those a judged model may see, and those encoded for the model."""
+_COPIES_OF_EVENTS = 4
+"""All events, those a judged model may see, those encoded for the model, and what is held while these are picked."""
 _SCORE_BLOCK = 3 * 32 * _MIB
 """Per core: the block of scores, its maxima or survivors, and finalists gathered; see recbatch/index/exact.py."""
 _BYTES_PER_CELL = 60

@@ -8,13 +8,14 @@ guide here: it is dominated by the thousands of titles that no list will ever sh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
-from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Bools, Events, Float32s, Int32s, Int64s
+from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Events, Float32s, Int32s, Int64s
 
 Float64s = npt.NDArray[np.float64]
 
@@ -24,6 +25,8 @@ _USUAL = 32.0
 _FEWEST_EVENTS = 100
 _LATEST_DAYS = 30
 _TOP = 10
+_AT_A_TIME = 1_000_000
+"""Events worked on at a time: some 50 MB."""
 _UNSEEN = 0.5
 """Events that every title has besides its own: log shares of rare titles differ by no more than chance explains."""
 
@@ -45,7 +48,7 @@ def tomorrow(events: Events, titles: int, until: date) -> Float32s:
         counts = np.asarray(np.bincount(events.items, events.weights.astype(np.float64), titles), np.float64)
     else:
         kept = events if timed.all() else events.where(timed)
-        log = _Log.of(kept.occurred_at, kept.items, kept.weights, titles)
+        log = _Log(kept.occurred_at, kept.items, kept.weights, titles)
         counts = log.morning(int(np.datetime64(until, "D").astype(np.int64)), log.half_life())
     counts = counts + _UNSEEN
     return np.asarray(counts / counts.sum(), dtype=np.float32)
@@ -55,44 +58,43 @@ def tomorrow(events: Events, titles: int, until: date) -> Float32s:
 class _Log:
     """Events with times, in any order; shapes (events,)."""
 
-    days: Float64s
-    """Since 1970, with their fraction."""
-    items: Int64s
-    weights: Float64s
+    times: Int64s
+    items: Int32s
+    weights: Float32s
     titles: int
-
-    @classmethod
-    def of(cls, times: Int64s, items: Int32s, weights: Float32s, titles: int) -> _Log:
-        return cls(times / DAY_MICROSECONDS, items.astype(np.int64), weights.astype(np.float64), titles)
-
-    @property
-    def day(self) -> Int64s:
-        return np.asarray(np.floor(self.days), np.int64)
 
     def morning(self, day: int, half_life: float) -> Float64s:
         """Shape (titles,): counts on the morning of a day."""
-        before = self.only(self.days < day)
-        faded = before.weights * np.exp2((before.days - day) / half_life)
-        return np.asarray(np.bincount(before.items, faded, minlength=self.titles), np.float64)
+        return self.mornings(day, (half_life,))[0]
 
-    def only(self, which: Int64s | Bools) -> _Log:
-        """Some of the events."""
-        if which.dtype == np.bool_ and which.all():
-            return self
-        return _Log(self.days[which], self.items[which], self.weights[which], self.titles)
+    def mornings(self, day: int, half_lives: Sequence[float]) -> list[Float64s]:
+        """The same for several half-lives; where each is twice the one before, the longest is raised to powers."""
+        counts = [np.zeros(self.titles) for _ in half_lives]
+        for start in range(0, len(self.times), _AT_A_TIME):
+            part = slice(start, start + _AT_A_TIME)
+            before = np.flatnonzero(self.times[part] < day * DAY_MICROSECONDS) + start
+            age = self.times[before] / DAY_MICROSECONDS - day
+            items, weights = self.items[before].astype(np.int64), self.weights[before].astype(np.float64)
+            faded, of = np.empty(0), np.nan
+            for place in reversed(range(len(half_lives))):
+                half_life = half_lives[place]
+                faded = faded * faded if of == 2 * half_life else np.exp2(age / half_life)
+                of = half_life
+                counts[place] += np.bincount(items, weights * faded, minlength=self.titles)
+        return counts
 
     def half_life(self) -> float:
         """The half-life, in days, by which the latest days were met best; the longest among equals."""
-        day = self.day
-        start = int(day.min())
-        per_day = np.bincount(day - start)
+        start = int(self.times.min()) // DAY_MICROSECONDS
+        per_day = np.bincount(self.times // DAY_MICROSECONDS - start)
         latest = np.flatnonzero(per_day)[1:][-_LATEST_DAYS:] + start  # the first day has nothing to go by
         if not len(latest) or per_day[latest - start].sum() < _FEWEST_EVENTS:
             return _USUAL
-        recent = np.flatnonzero(day >= latest[0])
-        newest = self.only(recent[np.argsort(self.days[recent], kind="stable")])
-        older = self.only(day < latest[0])
-        met = [newest._met(older.morning(int(latest[0]), half), half, latest) for half in HALF_LIVES_DAYS]
+        recent = np.flatnonzero(self.times >= latest[0] * DAY_MICROSECONDS)
+        recent = recent[np.argsort(self.times[recent], kind="stable")]
+        newest = _Log(self.times[recent], self.items[recent], self.weights[recent], self.titles)
+        first = zip(self.mornings(int(latest[0]), HALF_LIVES_DAYS), HALF_LIVES_DAYS, strict=True)
+        met = [newest._met(counts, half_life, latest) for counts, half_life in first]
         return HALF_LIVES_DAYS[len(met) - 1 - int(np.argmax(met[::-1]))]
 
     def _met(self, counts: Float64s, half_life: float, days: Int64s) -> float:
@@ -101,12 +103,12 @@ class _Log:
         `counts` are those of the first morning; the events are those of the days, in order.
         """
         fade, met = 2.0 ** (-1 / half_life), 0.0
-        first, end = (np.searchsorted(self.day, days, side=side) for side in ("left", "right"))
+        first, end = (np.searchsorted(self.times, (days + past) * DAY_MICROSECONDS) for past in (0, 1))
         gains = 1 / np.log2(np.arange(2, _TOP + 2))
         for place, day in enumerate(days.tolist()):
             if place:
                 gone = slice(first[place - 1], end[place - 1])
-                since = np.exp2((self.days[gone] - day) / half_life) * self.weights[gone]
+                since = np.exp2((self.times[gone] / DAY_MICROSECONDS - day) / half_life) * self.weights[gone]
                 counts *= fade ** (day - days[place - 1])
                 counts += np.bincount(self.items[gone], since, minlength=self.titles)
             top = _first(counts)

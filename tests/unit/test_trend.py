@@ -43,7 +43,7 @@ def test_a_steady_world_is_forecast_by_all_its_events_and_a_fast_one_by_yesterda
 
 
 def log_of(events, titles=5):
-    return _Log.of(events.occurred_at, events.items, events.weights, titles)
+    return _Log(events.occurred_at, events.items, events.weights, titles)
 
 
 def test_counts_are_halved_by_age():
