@@ -68,7 +68,7 @@ test-airflow: $(VENV)/.tests
 # A sample night on every CPython of PYTHONS that is here, from the lock and the wheel; others are named and left out.
 PYTHONS ?= python3.12 python3.13
 test-pythons: dist
-	@ran=; for p in $(PYTHONS); do command -v $$p >/dev/null || { echo "$$p: not here, left out"; continue; }; \
+	@ran=; for p in $(PYTHONS); do $$p -c "" 2>/dev/null || { echo "$$p: not here, left out"; continue; }; \
 	  echo "$$p"; work=$$(mktemp -d) && $$p -m venv $$work/venv && \
 	  $$work/venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && \
 	  $$work/venv/bin/pip install -q --disable-pip-version-check --no-deps dist/recbatch-*.whl && \
