@@ -81,7 +81,22 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script; ends the process with the exit code of the table in `recbatch.errors`."""
-    signal.signal(signal.SIGTERM, _terminated)
+    asked: list[int] = []
+
+    def terminate(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        _run(arguments)
+    except BaseException:
+        if asked:  # raised in the midst of a library, it may come out as something else
+            sys.exit(128 + asked[0])
+        raise
+
+
+def _run(arguments: list[str] | None) -> NoReturn:
     try:
         code = cli.main(arguments, prog_name="recbatch", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -98,7 +113,3 @@ def _say_and_exit(error: BaseException) -> NoReturn:
     code, line = ending(error)
     click.echo(f"recbatch: {line}", err=True)
     sys.exit(code)
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
