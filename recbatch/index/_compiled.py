@@ -1,4 +1,4 @@
-"""Selection and rescoring as compiled loops: what NumPy cannot fuse. Each has a NumPy twin that gives the same bits.
+"""Products with selection, and rescoring, as compiled loops: what NumPy cannot fuse. Each has a NumPy twin with the same bits.
 
 Compiled in memory on first use (about 3 s, numba), which large nights earn back and small ones never pay: `is_due`
 counts the work done so far, and what has been compiled is used. Nothing is cached on disk: numba's cache files are
@@ -19,6 +19,9 @@ from recbatch.index._loops import CHUNK
 
 _DUE_AFTER = 3.0e11
 """Multiplications and additions, about 2 s of matrix product on two cores, after which compiling pays."""
+
+_BLOCK_CELLS = 2**17
+"""Numbers of candidates that all queries of a call meet before the next: 512 KiB, inside the second cache."""
 
 _done = [0.0]
 
@@ -52,40 +55,55 @@ class Survivors:
             first_excluded: shape (B,): where each query's exclusions begin.
             k: how many are wanted.
         """
-        count, room = len(first_excluded), 2 * k + 4 * CHUNK
+        count, room = len(first_excluded), CHUNK * (-(-2 * k // CHUNK) + 4)
         floors = np.full(count, np.finfo(np.float32).min, dtype=np.float32)  # -inf marks what is excluded
         values = np.empty((count, room), dtype=np.float32)
         items = np.empty((count, room), dtype=np.int32)
         return cls(values, items, np.zeros(count, dtype=np.int64), floors, first_excluded.copy())
 
 
-def select(
-    scores: Float32s,
-    first: int,
-    k: int,
-    *,
+def panels(candidates: Float32s) -> Float32s:
+    """Candidates as the products read them: shape (panels, dim, candidates of a panel), the last filled up with 0."""
+    columns = _kernels().columns
+    dim, whole, count = candidates.shape[1], len(candidates) // columns, -(-len(candidates) // columns)
+    packed = np.zeros((count, dim, columns), dtype=np.float32)
+    packed[:whole] = candidates[: whole * columns].reshape(whole, columns, dim).transpose(0, 2, 1)
+    if whole < count:
+        packed[whole, :, : len(candidates) - whole * columns] = candidates[whole * columns :].T
+    return packed
+
+
+def search(
     queries: Float32s,
     candidates: Float32s,
+    panels: Float32s,
+    k: int,
+    *,
     ends: Int64s,
     excluded: Int32s,
     slack: Float32s,
     into: Survivors,
 ) -> None:
-    """Looks through a block of scores, which it changes: excluded ones become -inf.
+    """Scores of all pairs, block by block, and what may be among the k best of each query.
+
+    A block of candidates stays in the second cache while all queries go by, the scores of a few queries in the first.
 
     Args:
-        scores: shape (B, width): of candidates first, first + 1, …; width is a multiple of CHUNK.
-        first: position of the first candidate of the block; blocks come in order.
-        k: how many are wanted.
         queries: shape (B, dim).
         candidates: shape (items, dim).
+        panels: the same, see `panels`.
+        k: how many are wanted.
         ends: shape (B,): where each query's exclusions end in `excluded`.
         excluded: candidate positions, ascending within a query.
         slack: shape (B,): how far a score may lie from `exact_scores` of the same pair, twice.
         into: takes what may be among the k best.
     """
-    _kernels().select(
-        scores, first, k, queries, candidates, ends, excluded, slack,
+    kernels, dim = _kernels(), queries.shape[1]
+    packed = np.empty((-(-len(queries) // kernels.rows), dim, kernels.rows), dtype=np.float32)
+    width = CHUNK * max(1, _BLOCK_CELLS // (dim * CHUNK))
+    scores = np.empty((kernels.rows, width), dtype=np.float32)
+    kernels.search(
+        queries, candidates, panels, packed, scores, k, ends, excluded, slack,
         into.values, into.items, into.counts, into.floors, into.next_excluded,
     )  # fmt: skip
 
@@ -141,7 +159,9 @@ def keys_among(
 
 @dataclass(frozen=True, slots=True)
 class _Kernels:
-    select: Any
+    rows: int
+    columns: int
+    search: Any
     score: Any
     keys: Any
     keys_among: Any
@@ -154,10 +174,13 @@ def _kernels() -> _Kernels:
     from recbatch.index import _vectors as vectors
 
     jit = numba.njit(nogil=True)
-    dot, key, bound = jit(_loops.dot(vectors.lane_sums)), jit(_loops.key), jit(_loops.bound)
+    dot, key = jit(_loops.dot(vectors.lane_sums)), jit(_loops.key)
+    order = jit(_loops.ordered), jit(_loops.unordered)
+    bound = jit(_loops.bound(vectors.at_least, vectors.ones, vectors.highest, *order))
     exclude, maxima, drop = (jit(loop) for loop in (_loops.exclude, _loops.maxima, _loops.drop_below))
     keep_best = jit(_loops.keep_best(dot, key))
-    select = _loops.select(exclude, maxima, bound, vectors.at_least, vectors.first_bit, drop, keep_best)
+    select = jit(_loops.select(exclude, maxima, bound, vectors.at_least, vectors.first_bit, drop, keep_best))
+    search = jit(_loops.search(jit(_loops.pack), vectors.products, select))
     last = jit(_loops.keys(dot, key)), jit(_loops.keys_among(dot, key))
     _done[0] = max(_done[0], _DUE_AFTER)
-    return _Kernels(jit(select), jit(_loops.score(dot)), *last)
+    return _Kernels(vectors.ROWS, vectors.COLUMNS, search, jit(_loops.score(dot)), *last)

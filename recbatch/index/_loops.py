@@ -17,7 +17,7 @@ LANES = 16
 GROUP = 32
 """Most scores per group: the k best group maxima bound the k-th best score from below, for one pass over the scores."""
 CHUNK = 64
-"""Scores compared at a time; a block is as wide as a whole number of chunks, the rest of it is -inf."""
+"""Scores compared at a time; a block is as wide as a whole number of chunks."""
 
 
 def dot(lane_sums: Loop) -> Loop:
@@ -40,61 +40,66 @@ def key(score, item):
     return (np.uint64(bits) << np.uint64(32)) | np.uint64(item)
 
 
-def exclude(line, first, excluded, place, end):
-    """Marks the exclusions inside the block and returns the first one behind it."""
-    while place < end and excluded[place] < first + len(line):
-        line[excluded[place] - first] = -np.inf
+def exclude(scores, line, first, excluded, place, end):
+    """Marks the exclusions inside a block's line and returns the first one behind it."""
+    while place < end and excluded[place] < first + scores.shape[1]:
+        scores[line, excluded[place] - first] = -np.inf
         place += 1
     return place
 
 
-def maxima(line, best, members):
+def maxima(scores, line, best, groups, members):
     """Maxima of strided groups: column j, j + groups, …; a remainder of the line is left out."""
-    groups = len(best)
     for group in range(groups):
-        best[group] = line[group]
+        best[0, group] = scores[line, group]
     for member in range(1, members):
-        part = line[member * groups : (member + 1) * groups]
         for group in range(groups):
-            a, b = best[group], part[group]
-            best[group] = b if b > a else a
+            a, b = best[0, group], scores[line, member * groups + group]
+            best[0, group] = b if b > a else a
 
 
-def bound(values, k):
-    """A number that at least k of the values reach, and few more: by bisection; the lowest float where k are not."""
-    high, low = values[0], values[0]
-    for i in range(len(values)):
-        value = values[i]
-        high = value if value > high else high
-        low = value if value < low else low
-    lowest = np.float32(np.finfo(np.float32).min)
-    low = low if low > lowest else lowest
-    count = np.int32(0)
-    for i in range(len(values)):
-        count += np.int32(values[i] >= low)
-    if count < k:
-        return lowest
-    for _ in range(24):
-        middle = low + (high - low) * np.float32(0.5)
-        if not (middle > low and middle < high):
-            break
-        count = np.int32(0)
-        for i in range(len(values)):
-            count += np.int32(values[i] >= middle)
-        if count >= k:
-            low = middle
-            if count <= k + k // 16:
-                break
-        else:
-            high = middle
-    return low
+def ordered(value):
+    """A number as an integer of the same order; see `unordered`."""
+    bits = np.int64(np.float32(value).view(np.int32))
+    return bits if bits >= 0 else np.int64(-0x80000000) - bits
 
 
-def drop_below(values, items, count, floor):
+def unordered(bits):
+    """The number of an integer of `ordered`."""
+    return np.int32(bits if bits >= 0 else np.int64(-0x80000000) - bits).view(np.float32)
+
+
+def bound(at_least: Loop, ones: Loop, highest: Loop, ordered: Loop, unordered: Loop) -> Loop:
+    """A number that at least k of a row's values reach, and few more, by bisection; `floor` where k do not reach it."""
+
+    def loop(values, row, count, k, floor):
+        chunks = (count + CHUNK - 1) // CHUNK
+        values[row, count : chunks * CHUNK] = -np.inf
+        low, high = ordered(floor), ordered(highest(values, row, chunks))
+        reached = 0
+        for chunk in range(chunks):
+            reached += ones(at_least(values, row, chunk * CHUNK, floor))
+        while reached >= k and high - low > 1:
+            middle = (low + high) // 2
+            reached = 0
+            for chunk in range(chunks):
+                reached += ones(at_least(values, row, chunk * CHUNK, unordered(middle)))
+            if reached < k:
+                high, reached = middle, k
+            else:
+                low = middle
+                if reached <= k + k // 16:
+                    break
+        return unordered(low)
+
+    return loop
+
+
+def drop_below(values, items, row, count, floor):
     kept = 0
     for i in range(count):  # without a branch, which would be guessed wrong for every other value
-        value = values[i]
-        values[kept], items[kept] = value, items[i]
+        value = values[row, i]
+        values[row, kept], items[row, kept] = value, items[row, i]
         kept += np.int64(value >= floor)
     return kept
 
@@ -105,7 +110,7 @@ def keep_best(dot: Loop, key: Loop) -> Loop:
     def loop(queries, row, candidates, values, items, count, k):
         keys = np.empty(count, dtype=np.uint64)
         for i in range(count):
-            keys[i] = key(dot(queries, row, candidates, items[i]), items[i])
+            keys[i] = key(dot(queries, row, candidates, items[row, i]), items[row, i])
         last, step = np.uint64(0), np.uint64(1) << np.uint64(63)
         while step > np.uint64(0):  # the k-th smallest key, bit by bit
             below = 0
@@ -117,11 +122,11 @@ def keep_best(dot: Loop, key: Loop) -> Loop:
         kept = 0
         for i in range(count):
             if keys[i] <= last:
-                values[kept], items[kept] = values[i], items[i]
+                values[row, kept], items[row, kept] = values[row, i], items[row, i]
                 kept += 1
         worst = np.float32(np.inf)
         for i in range(kept):
-            worst = min(worst, dot(queries, row, candidates, items[i]))
+            worst = min(worst, dot(queries, row, candidates, items[row, i]))
         return kept, worst
 
     return loop
@@ -130,41 +135,108 @@ def keep_best(dot: Loop, key: Loop) -> Loop:
 def select(
     exclude: Loop, maxima: Loop, bound: Loop, at_least: Loop, first_bit: Loop, drop_below: Loop, keep_best: Loop
 ) -> Loop:
-    """See `_compiled.select`."""
+    """Looks through the scores of some queries, whose excluded ones become -inf, and keeps what may be among the k best.
+
+    Rows are indexed, never cut out: numba counts the references to every cut.
+    """
 
     def loop(
-        scores, first, k, queries, candidates, ends, excluded, slack, values, items, counts, floors, next_excluded
+        scores,
+        low,
+        high,
+        first,
+        most,
+        k,
+        queries,
+        candidates,
+        ends,
+        excluded,
+        slack,
+        values,
+        items,
+        counts,
+        floors,
+        next_excluded,
+        best,
     ):
         width, room = scores.shape[1], values.shape[1]
         members = max(1, min(GROUP, width // (2 * k)))
-        best = np.empty(width // members, dtype=np.float32)
-        for row in range(len(scores)):
-            line, value, item = scores[row], values[row], items[row]
-            next_excluded[row] = exclude(line, first, excluded, next_excluded[row], ends[row])
-            floor, count = floors[row], counts[row]
+        groups = width // members
+        for row in range(low, high):
+            line, floor, count = row - low, floors[row], counts[row]
+            next_excluded[row] = exclude(scores, line, first, excluded, next_excluded[row], ends[row])
             if count < k:
-                maxima(line, best, members)
-                floor = max(floor, bound(best, k) - slack[row])
-            for place in range(width // CHUNK):
-                start = place * CHUNK
-                bits = at_least(scores, row, start, floor)
+                maxima(scores, line, best, groups, members)
+                floor = max(floor, bound(best, 0, groups, k, floor) - slack[row])
+            for start in range(0, width, CHUNK):
+                bits = at_least(scores, line, start, floor)
                 if bits == np.uint64(0):
                     continue
                 while bits:
                     column = start + first_bit(bits)
-                    value[count], item[count] = line[column], first + column
+                    values[row, count], items[row, count] = scores[line, column], first + column
                     count += 1
                     bits &= bits - np.uint64(1)
                 if count > room - CHUNK:
-                    floor = max(floor, bound(value[:count], k) - slack[row])
-                    count = drop_below(value, item, count, floor)
+                    floor = max(floor, bound(values, row, count, k, floor) - slack[row])
+                    count = drop_below(values, items, row, count, floor)
                 if count > room - CHUNK:  # scores that rounding cannot tell apart
-                    count, worst = keep_best(queries, row, candidates, value, item, count, k)
+                    count, worst = keep_best(queries, row, candidates, values, items, count, k)
                     floor = max(floor, worst - slack[row])
-            if count > k + k // 4:
-                floor = max(floor, bound(value[:count], k) - slack[row])
-                count = drop_below(value, item, count, floor)
+            if count > most:
+                floor = max(floor, bound(values, row, count, k, floor) - slack[row])
+                count = drop_below(values, items, row, count, floor)
             floors[row], counts[row] = floor, count
+
+    return loop
+
+
+def pack(queries, packed):
+    """Queries in groups, as many as are scored at once, dimension by dimension; zeros fill up the last."""
+    groups, width, rows = packed.shape
+    for group in range(groups):
+        for row in range(rows):
+            query = group * rows + row
+            for i in range(width):
+                packed[group, i, row] = queries[query, i] if query < len(queries) else np.float32(0)
+
+
+def search(pack: Loop, products: Loop, select: Loop) -> Loop:
+    """See `_compiled.search`."""
+
+    def loop(
+        queries,
+        candidates,
+        panels,
+        packed,
+        scores,
+        k,
+        ends,
+        excluded,
+        slack,
+        values,
+        items,
+        counts,
+        floors,
+        next_excluded,
+    ):
+        rows, width, columns = scores.shape[0], scores.shape[1], panels.shape[2]
+        at_once = width // columns
+        best = np.empty((1, width), dtype=np.float32)
+        pack(queries, packed)
+        for start in range(0, len(panels), at_once):
+            first, end = start * columns, min(start + at_once, len(panels))
+            most = 2 * k if end < len(panels) else k + k // 16
+            for group in range(len(packed)):
+                for panel in range(start, end):
+                    products(packed, group, panels, panel, scores, (panel - start) * columns)
+                if first + width > len(candidates):
+                    scores[:, len(candidates) - first :] = -np.inf
+                low, high = group * rows, min(group * rows + rows, len(queries))
+                select(
+                    scores, low, high, first, most, k, queries, candidates, ends, excluded, slack,
+                    values, items, counts, floors, next_excluded, best,
+                )  # fmt: skip
 
     return loop
 

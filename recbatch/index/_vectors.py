@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
@@ -15,6 +15,13 @@ from numba.extending import intrinsic
 
 from recbatch.index._loops import CHUNK, LANES
 
+_HAS = binding.get_host_cpu_features()
+FUSED = bool(_HAS.get("fma"))
+LENGTH = 16 if _HAS.get("avx512f") else 8
+"""Numbers per vector: 32 vectors of 16 with AVX-512, 16 of 8 with AVX2."""
+COLUMNS = 2 * LENGTH
+ROWS = 12 if LENGTH == 16 else 6
+"""Candidates and queries whose products are summed at once: two vectors of candidates, and two sums for each query."""
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)
 
@@ -49,12 +56,74 @@ def at_least(context: Any, scores: Any, row: Any, start: Any, floor: Any) -> Any
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         line, _ = _line(context, builder, signature.args[0], arguments[0], arguments[1])
         vector = ir.VectorType(_FLOAT, CHUNK)
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[3], _INT(0))
-        floors = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT, CHUNK), [0] * CHUNK))
+        floors = _everywhere(builder, arguments[3], vector)
         reached = builder.fcmp_ordered(">=", _load(builder, line, arguments[2], vector), floors)
         return builder.bitcast(reached, ir.IntType(CHUNK))
 
     return _in_rows(types.uint64(scores, row, start, floor)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def products(context: Any, queries: Any, group: Any, panels: Any, panel: Any, scores: Any, column: Any) -> Any:
+    """scores[q, column + c] = Σ queries[group, i, q] · panels[panel, i, c] for `ROWS` queries and `COLUMNS` candidates.
+
+    All sums stay in registers: that is what the two numbers are made for, by the length of the machine's vectors.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        left, width = _sheet(context, builder, signature.args[0], arguments[0], arguments[1])
+        right, _ = _sheet(context, builder, signature.args[2], arguments[2], arguments[3])
+        vector, parts = ir.VectorType(_FLOAT, LENGTH), range(COLUMNS // LENGTH)
+        sums = [[cgutils.alloca_once(builder, vector) for _ in parts] for _ in range(ROWS)]
+        for place in (place for row in sums for place in row):
+            builder.store(ir.Constant(vector, [0.0] * LENGTH), place)
+        with cgutils.for_range(builder, width) as loop:
+            line = builder.gep(left, [builder.mul(loop.index, width.type(ROWS))])
+            start = builder.mul(loop.index, width.type(COLUMNS))
+            some = [_load(builder, right, builder.add(start, width.type(part * LENGTH)), vector) for part in parts]
+            for row in range(ROWS):
+                one = builder.load(builder.gep(line, [width.type(row)]))
+                query = _everywhere(builder, one, vector)
+                for part in parts:
+                    builder.store(_sum(builder, query, some[part], builder.load(sums[row][part])), sums[row][part])
+        for row in range(ROWS):
+            out, _ = _line(context, builder, signature.args[4], arguments[4], width.type(row))
+            for part in parts:
+                place = builder.gep(out, [builder.add(arguments[5], width.type(part * LENGTH))])
+                builder.store(builder.load(sums[row][part]), builder.bitcast(place, vector.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return _in_rows(types.void(queries, group, panels, panel, scores, column)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def highest(context: Any, values: Any, row: Any, chunks: Any) -> Any:
+    """The highest of the first chunks of a row."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        line, width = _line(context, builder, signature.args[0], arguments[0], arguments[1])
+        vector, step = ir.VectorType(_FLOAT, LANES), width.type(LANES)
+        most = cgutils.alloca_once(builder, vector)
+        builder.store(ir.Constant(vector, [float("-inf")] * LANES), most)
+        end = builder.mul(arguments[2], width.type(CHUNK))
+        with cgutils.for_range_slice(builder, width.type(0), end, step) as (start, _):
+            builder.store(_higher(builder, _load(builder, line, start, vector), builder.load(most)), most)
+        best = builder.load(most)
+        for half in (LANES // 2, LANES // 4, LANES // 8):
+            best = _higher(builder, _part(builder, best, 0, half), _part(builder, best, half, half))
+        return _higher(builder, builder.extract_element(best, _INT(0)), builder.extract_element(best, _INT(1)))
+
+    return _in_rows(types.float32(values, row, chunks)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def ones(context: Any, bits: Any) -> Any:
+    """How many bits of a word are not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -79,6 +148,33 @@ def _line(context: Any, builder: Any, kind: Any, value: Any, row: Any) -> tuple[
     array = context.make_array(kind)(context, builder, value)
     width = cgutils.unpack_tuple(builder, array.shape, 2)[1]
     return builder.gep(array.data, [builder.mul(builder.sext(row, width.type), width)]), width
+
+
+def _higher(builder: Any, left: Any, right: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", left, right), left, right)
+
+
+def _sheet(context: Any, builder: Any, kind: Any, value: Any, number: Any) -> tuple[Any, Any]:
+    """Where a sheet of a C-ordered block of sheets begins, and its rows."""
+    array = context.make_array(kind)(context, builder, value)
+    _, rows, columns = cgutils.unpack_tuple(builder, array.shape, 3)
+    return builder.gep(array.data, [builder.mul(number, builder.mul(rows, columns))]), rows
+
+
+def _everywhere(builder: Any, value: Any, vector: Any) -> Any:
+    """A vector that holds one number throughout."""
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _INT(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT, vector.count), [0] * vector.count))
+
+
+def _sum(builder: Any, left: Any, right: Any, so_far: Any) -> Any:
+    """A product and what is already summed, left · right + so_far, in one step where the machine has it."""
+    if FUSED:
+        kind = left.type
+        name = f"llvm.fma.v{kind.count}f32"
+        fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+        return builder.call(fused, [left, right, so_far])
+    return builder.fadd(builder.fmul(left, right), so_far)
 
 
 def _load(builder: Any, line: Any, start: Any, vector: Any) -> Any:

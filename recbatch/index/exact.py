@@ -1,6 +1,6 @@
 """Exact search: a blocked matrix product with the selection fused behind it. The oracle of every test.
 
-Two selections give the same bits: NumPy's, and a compiled one (`_compiled`) that takes over once enough work has been
+Two searches give the same bits: NumPy's, and a compiled one (`_compiled`) that takes over once enough work has been
 done to pay for compiling it.
 """
 
@@ -15,17 +15,16 @@ from recbatch import _threads
 from recbatch.contracts import Exclusions, Float32s, Index, Int32s, Int64s
 from recbatch.index import _compiled
 from recbatch.index._finalists import longest, rounding_bound, top_k, unpack
-from recbatch.index._loops import CHUNK
 
 _GROUP = 16
 """NumPy's selection: the maximum of a group costs one pass, and only the k best groups are looked into."""
 _BLOCK_CELLS = 2**23
 """Scores held at once by each worker in NumPy's selection: 32 MiB."""
 _MOST_ROWS = 1_024
-_TILE_ROWS = 256
-"""Queries per product in the compiled selection, and the most candidates: 2.4 MB of scores, of which selection finds
-most in the cache; 9 % less processor time than with 4,608 candidates, a fifth less than with rows of 27,000."""
-_TILE_WIDTH = 2_304
+_COMPILED_ROWS = 240
+"""Queries per call of the compiled search: a multiple of what it scores at once."""
+_PLAIN_ROWS, _PLAIN_WIDTH = 256, 2_304
+"""Of `plain_products`: 2.4 MB of scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,8 @@ class ExactIndex:
     compiled: bool | None = None
     """Which selection to use; none: whichever has paid for itself."""
     _longest: float = field(init=False, default=0.0)
+    _panels: list[Float32s] = field(init=False, default_factory=list, repr=False, compare=False)
+    """The candidates once more, as the compiled search reads them; made when it is first used."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "candidates", np.ascontiguousarray(self.candidates))
@@ -56,8 +57,10 @@ class ExactIndex:
         compiled = self.compiled
         if compiled is None:
             compiled = _compiled.is_due(2.0 * len(queries) * self.candidates.size)
+        if compiled and not self._panels:
+            self._panels.append(_compiled.panels(self.candidates))
         one = self._compiled_block if compiled else self._numpy_block
-        step = _TILE_ROWS if compiled else self._rows_per_block()
+        step = _COMPILED_ROWS if compiled else self._rows_per_block()
 
         def block(start: int) -> None:
             rows = slice(start, start + step)
@@ -70,39 +73,21 @@ class ExactIndex:
         """How far a score may lie below the k-th best and still be among the k best in another order: shape (B,)."""
         return 2 * rounding_bound(queries, self._longest)
 
-    def tile_width(self) -> int:
-        """Candidates per product in the compiled selection: equal parts, an odd number of chunks wide.
-
-        Rows whose distance is a power of two meet in the same lines of the cache.
-        """
-        parts = -(-self.num_items // _TILE_WIDTH)
-        chunks = -(-self.num_items // (parts * CHUNK))
-        return CHUNK * (chunks + 1 - chunks % 2)
-
     def _rows_per_block(self) -> int:
         return int(np.clip(_BLOCK_CELLS // max(1, self.num_items), 1, _MOST_ROWS))
 
     def _compiled_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
-        slack = self.slack(queries)
         survivors = _compiled.Survivors.none(exclude.offsets[:-1], k)
-        step = self.tile_width()
-        for first in range(0, self.num_items, step):
-            part = self.candidates[first : first + step]
-            width = -(-len(part) // CHUNK) * CHUNK
-            scores = _threads.scratch(len(queries), width)
-            np.matmul(queries, part.T, out=scores[:, : len(part)])
-            scores[:, len(part) :] = -np.inf
-            _compiled.select(
-                scores,
-                first,
-                k,
-                queries=queries,
-                candidates=self.candidates,
-                ends=exclude.offsets[1:],
-                excluded=exclude.items,
-                slack=slack,
-                into=survivors,
-            )
+        _compiled.search(
+            queries,
+            self.candidates,
+            self._panels[0],
+            k,
+            ends=exclude.offsets[1:],
+            excluded=exclude.items,
+            slack=self.slack(queries),
+            into=survivors,
+        )
         return unpack(_compiled.keys_of(queries, self.candidates, survivors), k)
 
     def _numpy_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
@@ -118,16 +103,15 @@ class ExactIndex:
 
 
 def plain_products(index: ExactIndex, queries: Float32s) -> None:
-    """The matrix products of a search in the same blocks on the same threads, written out and forgotten."""
-    width = index.tile_width()
+    """The matrix products of a search by NumPy's BLAS on the same threads, written out and forgotten."""
 
     def block(start: int) -> None:
-        some = queries[start : start + _TILE_ROWS]
-        for first in range(0, index.num_items, width):
-            part = index.candidates[first : first + width]
+        some = queries[start : start + _PLAIN_ROWS]
+        for first in range(0, index.num_items, _PLAIN_WIDTH):
+            part = index.candidates[first : first + _PLAIN_WIDTH]
             np.matmul(some, part.T, out=_threads.scratch(len(some), len(part)))
 
-    _threads.run([partial(block, start) for start in range(0, len(queries), _TILE_ROWS)])
+    _threads.run([partial(block, start) for start in range(0, len(queries), _PLAIN_ROWS)])
 
 
 def _slice(exclude: Exclusions, rows: slice) -> Exclusions:

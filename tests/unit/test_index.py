@@ -56,9 +56,9 @@ def twins_agree(queries, candidates, k, exclude):
 @pytest.mark.parametrize("k", [1, 100])
 @pytest.mark.parametrize("dim", [3, 16, 65])
 @pytest.mark.parametrize("width", [128, 4_608])
-def test_the_compiled_selection_equals_numpys_in_every_bit(items, k, dim, width, monkeypatch):
-    monkeypatch.setattr(exact, "_TILE_WIDTH", width)
-    monkeypatch.setattr(exact, "_TILE_ROWS", 16)
+def test_the_compiled_search_equals_numpys_in_every_bit(items, k, dim, width, monkeypatch):
+    monkeypatch.setattr(_compiled, "_BLOCK_CELLS", width * dim)
+    monkeypatch.setattr(exact, "_COMPILED_ROWS", 16)
     generator = np.random.default_rng(items + k + dim)
     candidates = generator.normal(size=(items, dim)).astype(np.float32)
     queries = generator.normal(size=(60, dim)).astype(np.float32)
