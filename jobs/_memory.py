@@ -71,7 +71,8 @@ def _scoring(data: Dataset, config: Config) -> int:
     batch = min(data.num_users, config.score.users_per_batch) * (config.score.k + config.score.buffer)
     keeps = config.score.reuse and config.score.fashion == "trained"
     kept = min(_BATCHES_READ, -(-data.num_users // config.score.users_per_batch)) * _BYTES_PER_KEPT_ROW if keeps else 0
-    return _SCORE_BLOCK * len(os.sched_getaffinity(0)) + batch * (13 * _BATCHES + _BYTES_PER_CELL + kept)
+    packed = 4 * data.num_items * (config.train.embedding_dim + 1)  # the candidates as the compiled search reads them
+    return packed + _SCORE_BLOCK * len(os.sched_getaffinity(0)) + batch * (13 * _BATCHES + _BYTES_PER_CELL + kept)
 
 
 def require_to_read(config: Config, run_date: date) -> None:

@@ -1,6 +1,6 @@
-"""Products with selection, and rescoring, as compiled loops: what NumPy cannot fuse. Each has a NumPy twin with the same bits.
+"""Products with selection, and rescoring, as compiled loops, where NumPy cannot fuse; its twins give the same bits.
 
-Compiled in memory on first use (about 3 s, numba), which large nights earn back and small ones never pay: `is_due`
+Compiled in memory on first use (about 4 s, numba), which large nights earn back and small ones never pay: `is_due`
 counts the work done so far, and what has been compiled is used. Nothing is cached on disk: numba's cache files are
 pickles.
 """
@@ -8,6 +8,7 @@ pickles.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ _DUE_AFTER = 3.0e11
 
 _BLOCK_CELLS = 2**17
 """Numbers of candidates that all queries of a call meet before the next: 512 KiB, inside the second cache."""
+_LINE = 64
+"""Bytes of a line of the cache."""
 
 _done = [0.0]
 
@@ -66,7 +69,7 @@ def panels(candidates: Float32s) -> Float32s:
     """Candidates as the products read them: shape (panels, dim, candidates of a panel), the last filled up with 0."""
     columns = _kernels().columns
     dim, whole, count = candidates.shape[1], len(candidates) // columns, -(-len(candidates) // columns)
-    packed = np.zeros((count, dim, columns), dtype=np.float32)
+    packed = _zeros(count, dim, columns)
     packed[:whole] = candidates[: whole * columns].reshape(whole, columns, dim).transpose(0, 2, 1)
     if whole < count:
         packed[whole, :, : len(candidates) - whole * columns] = candidates[whole * columns :].T
@@ -99,13 +102,21 @@ def search(
         into: takes what may be among the k best.
     """
     kernels, dim = _kernels(), queries.shape[1]
-    packed = np.empty((-(-len(queries) // kernels.rows), dim, kernels.rows), dtype=np.float32)
+    packed = _zeros(-(-len(queries) // kernels.rows), dim, kernels.rows)
     width = CHUNK * max(1, _BLOCK_CELLS // (dim * CHUNK))
-    scores = np.empty((kernels.rows, width), dtype=np.float32)
+    scores = _zeros(kernels.rows, width)
     kernels.search(
         queries, candidates, panels, packed, scores, k, ends, excluded, slack,
         into.values, into.items, into.counts, into.floors, into.next_excluded,
     )  # fmt: skip
+
+
+def _zeros(*shape: int) -> Float32s:
+    """From the start of a line of the cache, since a vector that lies across two lines costs two loads."""
+    cells = math.prod(shape)
+    room = np.zeros(cells + _LINE // 4, dtype=np.float32)
+    start = -room.ctypes.data % _LINE // 4
+    return room[start : start + cells].reshape(shape)
 
 
 def scores_of(queries: Float32s, candidates: Float32s, rows: Int64s, columns: Int32s) -> Float32s:

@@ -135,7 +135,7 @@ def keep_best(dot: Loop, key: Loop) -> Loop:
 def select(
     exclude: Loop, maxima: Loop, bound: Loop, at_least: Loop, first_bit: Loop, drop_below: Loop, keep_best: Loop
 ) -> Loop:
-    """Looks through the scores of some queries, whose excluded ones become -inf, and keeps what may be among the k best.
+    """Looks through the scores of some queries, excluded ones -inf, and keeps what may be among the k best.
 
     Rows are indexed, never cut out: numba counts the references to every cut.
     """

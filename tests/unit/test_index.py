@@ -1,12 +1,13 @@
 """Laws of exact search: it equals sorting everything, however users are batched."""
 
+import numba
 import numpy as np
 import pytest
 
 from recbatch import _threads
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
-from recbatch.index import ExactIndex, _compiled, build_certified, certify, exact, sample_users
+from recbatch.index import ExactIndex, _compiled, _vectors, build_certified, certify, exact, sample_users
 from recbatch.index._finalists import exact_scores
 from recbatch.index.certify import recalls
 
@@ -63,6 +64,20 @@ def test_the_compiled_search_equals_numpys_in_every_bit(items, k, dim, width, mo
     candidates = generator.normal(size=(items, dim)).astype(np.float32)
     queries = generator.normal(size=(60, dim)).astype(np.float32)
     twins_agree(queries, candidates, k, random_exclusions(generator, 60, items, items))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_products_are_sums_of_products_with_shorter_vectors_too(fused, monkeypatch):
+    for name, value in {"LENGTH": 8, "COLUMNS": 16, "ROWS": 6, "FUSED": fused}.items():
+        monkeypatch.setattr(_vectors, name, value)
+    generator = np.random.default_rng(0)
+    queries = generator.normal(size=(2, 5, 6)).astype(np.float32)
+    panels = generator.normal(size=(3, 5, 16)).astype(np.float32)
+    scores = np.full((6, 40), 9, dtype=np.float32)
+    products = _vectors.products
+    numba.njit(lambda q, p, s: products(q, 1, p, 2, s, 20))(queries, panels, scores)
+    np.testing.assert_allclose(scores[:, 20:36], queries[1].T @ panels[2], rtol=1e-4, atol=1e-5)
+    assert (scores[:, :20] == 9).all() and (scores[:, 36:] == 9).all()
 
 
 @pytest.mark.parametrize("k", [5, 100, 900])
