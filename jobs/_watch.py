@@ -7,21 +7,20 @@ import functools
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from pydantic import ValidationError
 
-from recbatch.config import Config, Ops
 from recbatch.store import Lake
 
 from ._codes import ending
-from ._lineage import Lineage
-from ._metrics import Attempt
-from ._metrics import write as write_metrics
-from ._ping import ping
-from ._run import Night
 from ._say import Say, now
+
+if TYPE_CHECKING:
+    from recbatch.config import Config, Ops
+
+    from ._lineage import Lineage
+    from ._run import Night
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -63,6 +62,13 @@ def watch_options(function: Command) -> Command:
     return wrapped  # type: ignore[return-value]
 
 
+def somebody_listens() -> bool:
+    """Whether the options of the command that runs may name a watcher; where they do not, no settings need be read."""
+    given = click.get_current_context().params
+    named = [given[name] for name in ("config_file", "metrics_file", "ping_url", "lineage")]
+    return any(named) or any(text.strip().startswith("ops.") for text in given["assignments"])
+
+
 class Watch:
     """Tells the watchers of one attempt; `begin` once the settings are known, `done` when it is done."""
 
@@ -81,6 +87,8 @@ class Watch:
         """
         self._ops = config.ops
         if config.ops.lineage:
+            from ._lineage import Lineage
+
             self._lineage = Lineage.of(config, self._lake, self._day, self._parent)
         self._start()
         if self._lineage:
@@ -105,19 +113,28 @@ class Watch:
         self._tell(code, line)
 
     def _start(self) -> None:
-        if self._ops.ping_url and not self._began:
+        if self._ops and self._ops.ping_url and not self._began:
+            from ._ping import ping
+
             self._began = True
             ping(self._ops.ping_url, "/start", [], self._ops.ping_timeout_seconds, self._say)
 
     def _tell(self, code: int, line: str) -> None:
         self._say.end_stage()
+        if not self._ops:
+            return
         if self._ops.metrics_file:
+            from ._metrics import Attempt
+            from ._metrics import write as write_metrics
+
             attempt = Attempt(self._say.run_id, self._say.started_at, now(), code, self._say.seconds)
             try:
                 write_metrics(Path(self._ops.metrics_file), self._lake, attempt)
             except OSError as error:
                 self._say.event("metrics_failed", file=self._ops.metrics_file, error=str(error))
         if self._ops.ping_url:
+            from ._ping import ping
+
             self._start()
             lines = [*self._say.lines, *([f"exit {code}: {line}"] if code else [])]
             ping(self._ops.ping_url, "/fail" if code else "", lines, self._ops.ping_timeout_seconds, self._say)
@@ -145,8 +162,16 @@ def watched(
     watch.succeeded()
 
 
-def _ops_of(given: dict[str, Any]) -> Ops:
+def _ops_of(given: dict[str, Any]) -> Ops | None:
+    """None where nobody is to be told."""
+    chosen = {key.removeprefix("ops."): value for key, value in given.items() if value is not None}
+    if not chosen:
+        return None
+    from pydantic import ValidationError
+
+    from recbatch.config import Ops
+
     try:
-        return Ops(**{key.removeprefix("ops."): value for key, value in given.items() if value is not None})
+        return Ops(**chosen)
     except ValidationError:
-        return Ops()
+        return None

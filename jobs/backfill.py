@@ -17,9 +17,9 @@ from recbatch.store import Lake, run_key
 from . import _lake
 from ._ahead import Ahead
 from ._input import Input
+from ._night import night
 from ._options import RunDate, config_options, json_option, lake_option, print_json
 from ._say import Say
-from .nightly import night
 
 
 @click.command()

@@ -12,10 +12,10 @@ from recbatch.config import Config, load
 from recbatch.store import Lake
 
 from ._movielens import TERMS, fetch_movielens_100k
+from ._night import night
 from ._options import lake_option
 from ._say import Say
 from ._tables import print_table
-from .nightly import night
 
 _MOVIELENS_NIGHT = date(1998, 4, 23)
 _SAMPLE_NIGHT = date(2020, 3, 1)

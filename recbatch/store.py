@@ -32,9 +32,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from recbatch.contracts import Json
 from recbatch.errors import InputMissing, LockHeld, StorageFailed, UsageError, naming
+
+if TYPE_CHECKING:
+    from recbatch.contracts import Json  # brings NumPy, which a start that is refused need not load
 
 FILE_MODE = 0o640
 """Readers of the group may read, nobody else."""

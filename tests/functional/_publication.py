@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.dataset
-from recbatch.jobs import _codes, _lake, cli
+from recbatch.jobs import _codes, _lake
 
 from recbatch import jobs, lookup, publish, schemas, store, views  # noqa: F401 - `jobs` comes first: no cycle
 from recbatch.store import Lake
@@ -30,7 +30,7 @@ from . import _syscalls
 from ._syscalls import Call, Plan
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload([__name__, "recbatch.jobs.nightly"])
+SERVER.set_forkserver_preload([__name__, "recbatch.jobs._night"])
 for _kind in ("staging", "marts", "macros"):
     for _name in _templates.load(_kind):
         _render._template(_kind, _name)  # compiled once, not in every fork
@@ -52,7 +52,7 @@ def _content(number: int) -> dict[str, pa.Table]:
 
 
 def publish_night(lake: Lake, run_id: str, tables: dict[str, pa.Table]) -> None:
-    """What `jobs.nightly.night` does once everybody is scored."""
+    """What `jobs._night.night` does once everybody is scored."""
     with store.locked(lake):
         try:
             live = _lake.repair(lake)
@@ -142,14 +142,6 @@ def _ending(root: Path, run_id: str, prepared: Path | None) -> tuple[int, str]:
     except BaseException as error:
         return _codes.ending(error)
     return 0, ""
-
-
-def command(words: list[str]) -> None:
-    """Runs a command and ends the process with its exit code; the target of a process of `SERVER`."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nothing, descriptor)
-    cli.main(words)
 
 
 def state(root: Path) -> dict[str, str]:

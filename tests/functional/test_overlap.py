@@ -3,14 +3,12 @@
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import connection
 
 import pytest
 
 from recbatch import store
 from recbatch.store import Lake
 
-from ._publication import SERVER, command
 from .conftest import FAST, WORLD
 
 NIGHT = ["nightly", "--source", WORLD, "--run-date", "2020-02-02", *FAST]
@@ -40,42 +38,30 @@ def test_of_twenty_starts_one_runs_and_the_rest_wait(cli, base_lake):
     assert cli.rows("select count(*) as n from runs") == [{"n": 2}]
 
 
-@pytest.mark.long
-def test_of_twenty_starts_at_once_nineteen_are_refused_within_three_seconds(cli, base_lake):
-    """Starts that have imported what a start imports (not TensorFlow, for which a start that is refused never asks)."""
-    words = [*NIGHT, "--train", "never", "--lake", str(cli.lake)]
-    warm = SERVER.Process(target=int)
-    warm.start()
-    warm.join()
-    jobs = [SERVER.Process(target=command, args=(words,)) for _ in range(STARTS)]
-    began = time.monotonic()
-    for job in jobs:
-        job.start()
-    ended: dict[int, float] = {}
-    while len(ended) < STARTS:
-        done = connection.wait([job.sentinel for job in jobs if job.pid not in ended])
-        ended |= {job.pid: time.monotonic() - began for job in jobs if job.sentinel in done}
-        for job in jobs:
-            if job.sentinel in done:
-                job.join()
-    refused = [ended[job.pid] for job in jobs if job.exitcode == 75]
-    print(f"{STARTS} starts at once: {len(refused)} refused, the last after {max(refused):.1f} s")
-    assert sorted(job.exitcode for job in jobs) == [0] + [75] * (STARTS - 1)
-    assert max(refused) < 3
+def test_who_watches_hears_of_a_start_that_was_refused(cli, base_lake, tmp_path):
+    """Also where only a settings file names the watcher, which a start that is refused reads for that alone."""
+    by_flag, by_file = tmp_path / "flag.prom", tmp_path / "file.prom"
+    settings = tmp_path / "recbatch.toml"
+    settings.write_text(f'[ops]\nmetrics_file = "{by_file}"\n')
+    with store.locked(Lake(cli.lake)):
+        cli(*NIGHT, "--metrics-file", by_flag, code=75)
+        cli(*NIGHT, "--config", settings, code=75)
+    assert all("recbatch_night_exit_code 75" in path.read_text() for path in (by_flag, by_file))
 
 
 @pytest.mark.long
-def test_of_twenty_cold_starts_at_once_one_runs(cli, base_lake):
-    """Each takes half a second of processor to import what it needs."""
-    began = time.monotonic()
+def test_of_twenty_cold_starts_at_once_nineteen_are_refused_within_three_seconds(cli, base_lake):
+    """Processes that have imported nothing; a start looks at the lock before it imports what a night needs."""
     jobs = [cli.start(*NIGHT, real=True) for _ in range(STARTS)]
+    began = time.monotonic()
     with ThreadPoolExecutor(STARTS) as pool:
         ends = list(pool.map(lambda job: (job.wait(120), time.monotonic() - began), jobs))
-    for job in jobs:
-        job.communicate()
+    lines = [job.communicate()[1].splitlines()[-1] for job in jobs]
     refused = [at for code, at in ends if code == 75]
     print(f"{STARTS} cold starts at once: {len(refused)} refused, the last after {max(refused):.1f} s")
     assert sorted(code for code, _ in ends) == [0] + [75] * (STARTS - 1)
+    assert sum("another run holds the lock" in line for line in lines) == STARTS - 1
+    assert max(refused) < 3
 
 
 def test_the_lock_is_free_within_a_second_of_kill_9(cli, base_lake):

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs import _lake, _metrics, _watch
+from jobs import _lake, _metrics, _run, _watch
 from jobs._ping import ping
 from jobs._say import Say
 from recbatch import config
@@ -148,7 +148,7 @@ def run_watched(lake, given, error=None, config_error=None):
         say.stage("read")
         if error:
             raise error
-        watch.done = _watch.Night(_lake.manifest_of(lake, hand.FIRST), "nothing to do")
+        watch.done = _run.Night(_lake.manifest_of(lake, hand.FIRST), "nothing to do")
 
 
 def test_a_monitor_hears_start_and_success(lake):
@@ -238,7 +238,7 @@ def watch_lineage(lake, parent, error=None):
         watch.begin(config.load(overrides={"source.uri": "files:/data/events", "ops.lineage": True}))
         if error:
             raise error
-        watch.done = _watch.Night(_lake.manifest_of(lake, hand.FIRST), "nothing to do")
+        watch.done = _run.Night(_lake.manifest_of(lake, hand.FIRST), "nothing to do")
 
 
 def test_lineage_names_input_outputs_and_the_parent(lake, lineage_file):
