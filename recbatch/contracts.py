@@ -187,6 +187,27 @@ class Split:
         return np.flatnonzero(self.test.counts)
 
 
+@dataclass(frozen=True, slots=True)
+class EventFactors:
+    """What events add to their users' queries: the vector of the title, each part of it times a weight of the event."""
+
+    vectors: Float32s
+    """Shape (vocabulary, d): d is at most the length of a query, whose columns beyond get nothing."""
+    widths: tuple[int, ...]
+    """Columns of each part, in order; they add up to d."""
+    weights: Float32s
+    """Shape (parts, events)."""
+
+    def of(self, items: Int32s) -> Float32s:
+        """Shape (events, d): the products, for events whose titles are `items` (events,)."""
+        scaled = self.vectors[items]
+        column = 0
+        for width, weights in zip(self.widths, self.weights, strict=True):
+            scaled[:, column : column + width] *= weights[:, None]
+            column += width
+        return scaled
+
+
 class Towers(Protocol):
     """Trained weights for scoring, in NumPy: score(user, item) = query · candidate, all of it float32.
 
@@ -215,8 +236,8 @@ class Towers(Protocol):
     def returning_weight(self) -> float:
         """How much of a score holds for a user who comes back later, against one who goes on at once."""
 
-    def event_vectors(self, histories: Events) -> Float32s:
-        """Shape (events, dim): what each event adds to its user's query; `histories.items` index the vocabulary."""
+    def event_factors(self, histories: Events) -> EventFactors:
+        """What each event adds to its user's query; `histories.items` index the vocabulary."""
 
     def embed(self, histories: Events, profiles: Int32s | None = None) -> Float32s:
         """Shape (users, dim): queries; users with an empty history and no tokens get `query_bias`."""

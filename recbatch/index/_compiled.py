@@ -1,38 +1,19 @@
-"""Products with selection, and rescoring, as compiled loops, where NumPy cannot fuse; its twins give the same bits.
-
-Compiled in memory on first use (about 4 s, numba), which large nights earn back and small ones never pay: `is_due`
-counts the work done so far, and what has been compiled is used. Nothing is cached on disk: numba's cache files are
-pickles.
-"""
+"""Products with selection, and rescoring, as compiled loops, where NumPy cannot fuse; its twins give the same bits."""
 
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from recbatch._compiling import CHUNK, compiled, zeros
 from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
 from recbatch.index import _loops
-from recbatch.index._loops import CHUNK
-
-_DUE_AFTER = 3.0e11
-"""Multiplications and additions, about 2 s of matrix product on two cores, after which compiling pays."""
 
 _BLOCK_CELLS = 2**17
 """Numbers of candidates that all queries of a call meet before the next: 512 KiB, inside the second cache."""
-_LINE = 64
-"""Bytes of a line of the cache."""
-
-_done = [0.0]
-
-
-def is_due(operations: float) -> bool:
-    """Counts work towards compiling, and says whether it has been earned."""
-    _done[0] += operations
-    return _done[0] >= _DUE_AFTER
 
 
 @dataclass(slots=True)
@@ -69,7 +50,7 @@ def panels(candidates: Float32s) -> Float32s:
     """Candidates as the products read them: shape (panels, dim, candidates of a panel), the last filled up with 0."""
     columns = _kernels().columns
     dim, whole, count = candidates.shape[1], len(candidates) // columns, -(-len(candidates) // columns)
-    packed = _zeros(count, dim, columns)
+    packed = zeros(count, dim, columns)
     packed[:whole] = candidates[: whole * columns].reshape(whole, columns, dim).transpose(0, 2, 1)
     if whole < count:
         packed[whole, :, : len(candidates) - whole * columns] = candidates[whole * columns :].T
@@ -102,21 +83,13 @@ def search(
         into: takes what may be among the k best.
     """
     kernels, dim = _kernels(), queries.shape[1]
-    packed = _zeros(-(-len(queries) // kernels.rows), dim, kernels.rows)
+    packed = zeros(-(-len(queries) // kernels.rows), dim, kernels.rows)
     width = CHUNK * max(1, _BLOCK_CELLS // (dim * CHUNK))
-    scores = _zeros(kernels.rows, width)
+    scores = zeros(kernels.rows, width)
     kernels.search(
         queries, candidates, panels, packed, scores, k, ends, excluded, slack,
         into.values, into.items, into.counts, into.floors, into.next_excluded,
     )  # fmt: skip
-
-
-def _zeros(*shape: int) -> Float32s:
-    """From the start of a line of the cache, since a vector that lies across two lines costs two loads."""
-    cells = math.prod(shape)
-    room = np.zeros(cells + _LINE // 4, dtype=np.float32)
-    start = -room.ctypes.data % _LINE // 4
-    return room[start : start + cells].reshape(shape)
 
 
 def scores_of(queries: Float32s, candidates: Float32s, rows: Int64s, columns: Int32s) -> Float32s:
@@ -182,7 +155,7 @@ class _Kernels:
 def _kernels() -> _Kernels:
     import numba
 
-    from recbatch.index import _vectors as vectors
+    from recbatch import _vectors as vectors
 
     jit = numba.njit(nogil=True)
     dot, key = jit(_loops.dot(vectors.lane_sums)), jit(_loops.key)
@@ -193,5 +166,5 @@ def _kernels() -> _Kernels:
     select = jit(_loops.select(exclude, maxima, bound, vectors.at_least, vectors.first_bit, drop, keep_best))
     search = jit(_loops.search(jit(_loops.pack), vectors.products, select))
     last = jit(_loops.keys(dot, key)), jit(_loops.keys_among(dot, key))
-    _done[0] = max(_done[0], _DUE_AFTER)
+    compiled()
     return _Kernels(vectors.ROWS, vectors.COLUMNS, search, jit(_loops.score(dot)), *last)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from recbatch import _compiling
 from recbatch.contracts import NO_ITEM, Bools, Exclusions, Float32s, Int32s, Int64s
-from recbatch.index import _compiled, _loops
+from recbatch.index import _compiled
 
 _GATHER_CELLS = 8_000_000  # 32 MB for each of the two gathered operands
 
@@ -24,7 +25,7 @@ def exact_scores(queries: Float32s, candidates: Float32s, rows: Int64s, columns:
     Returns:
         Shape (n,) float32.
     """
-    if _compiled.is_due(2.0 * len(rows) * queries.shape[1]):
+    if _compiling.is_due(2.0 * len(rows) * queries.shape[1]):
         return _compiled.scores_of(queries, candidates, rows, columns)
     step = max(1, _GATHER_CELLS // queries.shape[1])
     scores = np.empty(len(rows), dtype=np.float32)
@@ -36,7 +37,7 @@ def exact_scores(queries: Float32s, candidates: Float32s, rows: Int64s, columns:
 
 def _lane_sums(products: Float32s) -> Float32s:
     """Row sums in a fixed order: `LANES` partial sums side by side, halved pairwise; what is left over comes last."""
-    lanes = _loops.LANES
+    lanes = _compiling.LANES
     whole = products.shape[1] - products.shape[1] % lanes
     sums = np.zeros((len(products), lanes), dtype=np.float32)
     for start in range(0, whole, lanes):

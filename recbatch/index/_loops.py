@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from recbatch._compiling import CHUNK, LANES
+
 Loop = Callable[..., Any]
 
-LANES = 16
-"""Partial sums of a score; see `_finalists.exact_scores`, which adds in the same order."""
 GROUP = 32
 """Most scores per group: the k best group maxima bound the k-th best score from below, for one pass over the scores."""
-CHUNK = 64
-"""Scores compared at a time; a block is as wide as a whole number of chunks."""
 
 
 def dot(lane_sums: Loop) -> Loop:

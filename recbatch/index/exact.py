@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from recbatch import _threads
+from recbatch import _compiling, _threads
 from recbatch.contracts import Exclusions, Float32s, Index, Int32s, Int64s
 from recbatch.index import _compiled
 from recbatch.index._finalists import longest, rounding_bound, top_k, unpack
@@ -56,7 +56,7 @@ class ExactIndex:
         scores = np.empty((len(queries), k), dtype=np.float32)
         compiled = self.compiled
         if compiled is None:
-            compiled = _compiled.is_due(2.0 * len(queries) * self.candidates.size)
+            compiled = _compiling.is_due(2.0 * len(queries) * self.candidates.size)
         if compiled and not self._panels:
             self._panels.append(_compiled.panels(self.candidates))
         one = self._compiled_block if compiled else self._numpy_block

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from recbatch import _tensorflow, _threads
+from recbatch import _compiling, _tensorflow, _threads
 from recbatch.contracts import NO_ITEM, Exclusions, Float32s, Index, Int32s, Int64s
 from recbatch.index import _compiled
 from recbatch.index._finalists import is_excluded, top_k, unpack
@@ -104,7 +104,7 @@ class ScannIndex:
 
     def _search_bucket(self, queries: Float32s, k: int, exclude: Exclusions, wanted: int) -> tuple[Int32s, Float32s]:
         found, fetched = self._fetch(queries, wanted)
-        compiled = _compiled.is_due(_NUMPY_FACTOR * found.size * queries.shape[1])
+        compiled = _compiling.is_due(_NUMPY_FACTOR * found.size * queries.shape[1])
         best = self._best_compiled if compiled else self._best
         positions, scores, finalists = best(queries, found, fetched, k, exclude)
         left = self.num_items - np.diff(exclude.offsets)

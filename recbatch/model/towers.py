@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbatch import _threads
-from recbatch.contracts import Dataset, Events, Float32s, Int32s, Int64s
+from recbatch.contracts import Dataset, EventFactors, Events, Float32s, Int32s, Int64s
 from recbatch.model.features import NO_TOKEN, FeatureSpace
 from recbatch.model.ratings import RatingHead, head_arrays, head_of, predict_ratings
 from recbatch.model.weights import History
@@ -111,20 +111,17 @@ class HistoryTowers:
         """Length of a query and of a candidate, biases included."""
         return len(self.query_bias)
 
-    def event_vectors(self, histories: Events) -> Float32s:
-        """What each event adds to its user's query.
+    def event_factors(self, histories: Events) -> EventFactors:
+        """What each event adds to its user's query: a title's vector times a weight of each part.
 
         Args:
             histories: `items` index the vocabulary.
 
         Returns:
-            Shape (events, dim); zero for events beyond a part's max_history, and in the bias column.
+            Weights are 0 for events beyond a part's max_history.
         """
-        vectors = np.empty((len(histories.items), self.dim), np.float32)
-        vectors[:, -1] = 0
-        weights = [reading.event_weights(histories) for reading in self.readings]
-        self._scale(self.history[histories.items], weights, into=vectors)
-        return vectors
+        weights = np.stack([reading.event_weights(histories) for reading in self.readings])
+        return EventFactors(self.history, self.widths, weights)
 
     def profiles(self, data: Dataset) -> Int32s | None:
         """Shape (users, columns): the tokens of every user of a dataset; none where the model knows none."""

@@ -6,8 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from recbatch import _threads
+from recbatch import _compiling, _threads
 from recbatch.contracts import NO_ITEM, Events, Float32s, Int32s, Int64s, Towers
+from recbatch.score import _largest
 
 _BLOCK_CELLS = 2_000_000
 """Numbers in the event vectors that each core holds at once, padded: 8 MB, and as much again while they are made."""
@@ -17,8 +18,8 @@ def reasons(towers: Towers, histories: Events, candidates: Float32s, found: Int3
     """The event with the largest share in each recommended score, on all cores.
 
     A query is a sum of event vectors, so the share of event e in score(user, item) is vector(e) · candidate(item).
-    Shares are multiplied in float32; where rounding could decide, those in doubt are compared in float64, pair by pair:
-    the choice does not depend on how users are batched.
+    Shares are multiplied in float32, by compiled loops once enough has been done; where rounding could decide, those in
+    doubt are compared in float64, pair by pair: the choice does not depend on how users are batched.
 
     Args:
         towers: give the event vectors.
@@ -32,10 +33,24 @@ def reasons(towers: Towers, histories: Events, candidates: Float32s, found: Int3
     result = np.full(found.shape, NO_ITEM, dtype=np.int32)
     counts = histories.counts
     by_length = np.argsort(counts, kind="stable")
+    compiled = _compiling.is_due(2.0 * len(histories.items) * found.shape[1] * candidates.shape[1])
+
+    lengths = _lengths(candidates)
+    nothing = towers.event_factors(histories.of_users(slice(0, 0)))
+    adding = _lengths(nothing.vectors)
+    unit = nothing.vectors.shape[1] * 2.0**-24
+    per_length = 4 * unit / (1 - unit)  # how far two shares that are equal may lie apart; see `index.rounding_bound`
 
     def block(rows: Int64s) -> None:
-        mine = histories.of_users(rows)
-        which = _largest(towers.event_vectors(mine), mine.offsets, candidates[found[rows]])
+        mine, listed = histories.of_users(rows), found[rows]
+        factors = towers.event_factors(mine)
+        longest = np.maximum.reduceat(adding[mine.items] * np.abs(factors.weights).max(axis=0), mine.offsets[:-1])
+        slack = np.asarray(per_length * longest[:, None] * lengths[listed], dtype=np.float32)
+        if compiled:
+            which = _largest.largest(factors, mine, candidates, listed, slack)
+        else:
+            items = candidates[listed, : factors.vectors.shape[1]]
+            which = _largest_share(factors.of(mine.items), mine.offsets, items, slack)
         result[rows] = which + histories.offsets[rows, None]
 
     _threads.run([partial(block, by_length[part]) for part in _blocks(counts[by_length], candidates.shape[1])])
@@ -54,8 +69,8 @@ def _blocks(counts: Int64s, dim: int) -> list[slice]:
     return found
 
 
-def _largest(vectors: Float32s, offsets: Int64s, items: Float32s) -> Int64s:
-    """Shape (B, k): which of a user's events, counted from the first, adds most to each of the items (B, k, dim)."""
+def _largest_share(vectors: Float32s, offsets: Int64s, items: Float32s, slack: Float32s) -> Int32s:
+    """Shape (B, k): which of a user's events, counted from the first, adds most to each of the items (B, k, d)."""
     counts = np.diff(offsets)
     place = np.arange(int(counts.max()))
     inside = place < counts[:, None]
@@ -63,20 +78,16 @@ def _largest(vectors: Float32s, offsets: Int64s, items: Float32s) -> Int64s:
     shares = np.matmul(vectors[event], items.transpose(0, 2, 1))
     if not inside.all():
         shares[~inside] = -np.inf
-    rivals = shares >= (shares.max(axis=1) - _slack(vectors, offsets, items))[:, None]
+    rivals = shares >= (shares.max(axis=1) - slack)[:, None]
     best = rivals.argmax(axis=1)
     doubtful = np.nonzero(rivals.sum(axis=1, dtype=np.int32) > 1)
     if len(doubtful[0]):
         best[doubtful] = _settled(vectors, offsets, items, rivals, doubtful)
-    return np.asarray(best)
+    return np.asarray(best, dtype=np.int32)
 
 
-def _slack(vectors: Float32s, offsets: Int64s, items: Float32s) -> Float32s:
-    """How far two shares that are equal may lie apart in float32: shape (B, k); see `index.rounding_bound`."""
-    unit = vectors.shape[1] * 2.0**-24
-    squares = np.maximum.reduceat(np.einsum("ed,ed->e", vectors, vectors), offsets[:-1])
-    lengths = np.sqrt(squares)[:, None] * np.sqrt(np.einsum("bkd,bkd->bk", items, items))
-    return np.asarray(4 * unit / (1 - unit) * lengths, dtype=np.float32)
+def _lengths(vectors: Float32s) -> Float32s:
+    return np.asarray(np.sqrt(np.einsum("vd,vd->v", vectors, vectors)))
 
 
 def _settled(

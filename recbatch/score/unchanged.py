@@ -40,11 +40,12 @@ def shared_digest(ranker: Ranker, data: Dataset, settings: Json) -> str | None:
     if catalogue is None or towers is None or ranker.index is None:
         return None
     rows = np.flatnonzero(catalogue.row_of_item >= 0)
+    once_each = _once_each(catalogue.row_of_item[rows])
     depends_on = settings | {
         "candidates": _sha256(catalogue.embeddings),
         "candidate_ids": data.item_ids.take(pa.array(catalogue.positions)).to_pylist(),
         "known_ids": data.item_ids.take(pa.array(rows)).to_pylist(),
-        "history": _sha256(towers.event_vectors(_once_each(catalogue.row_of_item[rows]))),
+        "history": _sha256(towers.event_factors(once_each).of(once_each.items)),
         "query_bias": _sha256(towers.query_bias),
         "search": [ranker.index.engine, int(getattr(ranker.index, "effort", 0))],
         "keep_seen": ranker.keep_seen,

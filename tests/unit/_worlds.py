@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from recbatch import config, dataset, schemas
-from recbatch.contracts import SourceTables
+from recbatch.contracts import EventFactors, SourceTables
 
 RUN_DATE = date(2024, 3, 1)
 
@@ -57,8 +57,8 @@ class SumTowers:
     def query_bias(self):
         return np.zeros(self.dim, np.float32)
 
-    def event_vectors(self, histories):
-        return self.candidates[histories.items]
+    def event_factors(self, histories):
+        return EventFactors(self.candidates, (self.dim,), np.ones((1, len(histories.items)), np.float32))
 
     def profiles(self, data):
         return None

@@ -4,10 +4,10 @@ import numba
 import numpy as np
 import pytest
 
-from recbatch import _threads
+from recbatch import _threads, _vectors
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
-from recbatch.index import ExactIndex, _compiled, _vectors, build_certified, certify, exact, sample_users
+from recbatch.index import ExactIndex, _compiled, build_certified, certify, exact, sample_users
 from recbatch.index._finalists import exact_scores
 from recbatch.index.certify import recalls
 

@@ -69,9 +69,9 @@ def test_a_query_does_not_depend_on_the_chunk(monkeypatch):
 
 
 def test_a_query_is_the_bias_plus_its_event_vectors():
-    vectors = BOTH.event_vectors(MIXED)
+    vectors = BOTH.event_factors(MIXED).of(MIXED.items)
     expected = np.tile(BOTH.query_bias, (MIXED.num_users, 1)).astype(np.float64)
-    np.add.at(expected, MIXED.users_of_events(), vectors)
+    np.add.at(expected[:, :-1], MIXED.users_of_events(), vectors)
     np.testing.assert_allclose(BOTH.embed(MIXED), expected, rtol=0, atol=1e-5)
 
 
@@ -79,15 +79,15 @@ def test_an_empty_history_gives_the_bias():
     queries = BOTH.embed(MIXED)
     np.testing.assert_array_equal(queries[MIXED.counts == 0], np.tile(BOTH.query_bias, (3, 1)))
     assert BOTH.embed(histories([])).shape == (0, BOTH.dim)
-    assert BOTH.event_vectors(histories([0, 0])).shape == (0, BOTH.dim)
+    assert BOTH.event_factors(histories([0, 0])).of(np.empty(0, np.int32)).shape == (0, BOTH.dim - 1)
 
 
 def test_only_the_newest_events_count():
     fading = towers(FADING)
     long = histories([20])
-    vectors = fading.event_vectors(long)
+    vectors = fading.event_factors(long).of(long.items)
     assert not vectors[:13].any()
-    assert vectors[13:, :-1].all()
+    assert vectors[13:].all()
     recent = Events(
         np.array([0, 7]), *(getattr(long, name)[13:] for name in ("items", "occurred_at", "weights", "ratings"))
     )
@@ -106,7 +106,8 @@ def test_weights_by_hand():
 
 def test_weights_of_zero_and_below_count_nothing():
     events = replace(histories([2, 1]), weights=np.array([-5, 0, 0], np.float32))
-    np.testing.assert_array_equal(BOTH.event_vectors(events), np.zeros((3, BOTH.dim), np.float32))
+    vectors = BOTH.event_factors(events).of(events.items)
+    np.testing.assert_array_equal(vectors, np.zeros((3, BOTH.dim - 1), np.float32))
     np.testing.assert_array_equal(BOTH.embed(events), np.tile(BOTH.query_bias, (2, 1)))
 
 

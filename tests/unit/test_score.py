@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recbatch import config, schemas, score
+from recbatch import _compiling, config, schemas, score
 from recbatch.contracts import NO_ITEM, Events
 from recbatch.errors import ConfigError, DataError
 from recbatch.index import ExactIndex
@@ -158,9 +158,10 @@ def test_histories_are_the_latest_distinct_titles_however_often_they_were_repeat
     assert [(row["user_id"], row["rank"], row["item_id"]) for row in table] == wanted
 
 
-@pytest.mark.parametrize("cells", [1, 500, 2_000_000])
-def test_the_reason_is_the_earliest_event_with_the_largest_share(monkeypatch, cells):
+@pytest.mark.parametrize(("cells", "compiled"), [(1, False), (500, False), (2_000_000, False), (500, True)])
+def test_the_reason_is_the_earliest_event_with_the_largest_share(monkeypatch, cells, compiled):
     monkeypatch.setattr(because, "_BLOCK_CELLS", cells)
+    monkeypatch.setattr(_compiling, "is_due", lambda operations: compiled)
     random_ = np.random.default_rng(3)
     # Few different vectors, some of them a rounding error apart: most shares have rivals.
     towers = SumTowers(pa.array([str(n) for n in range(40)]), random_.normal(size=(40, 17)).astype(np.float32))
@@ -169,7 +170,7 @@ def test_the_reason_is_the_earliest_event_with_the_largest_share(monkeypatch, ce
     offsets = np.concatenate([[0], np.cumsum(counts)])
     items = random_.integers(40, size=offsets[-1]).astype(np.int32)
     events = Events(offsets, items, *(np.ones(len(items), kind) for kind in (np.int64, np.float32, np.float32)))
-    found = random_.integers(-1, 40, size=(50, 6)).astype(np.int32)
+    found = random_.integers(-1, 40, size=(50, 70)).astype(np.int32)
     given = reasons(towers, events, towers.candidates, found)
     for user in range(50):
         own = towers.candidates[items[offsets[user] : offsets[user + 1]]].astype(np.float64)

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from recbatch.index._loops import CHUNK, LANES
+from recbatch._compiling import CHUNK, LANES
 
 _HAS = binding.get_host_cpu_features()
 FUSED = bool(_HAS.get("fma"))

@@ -1,0 +1,151 @@
+"""The compiled twin of `because`: shares of all events in all recommended scores, summed in registers."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from recbatch import _compiling
+from recbatch.contracts import EventFactors, Events, Float32s, Int32s
+
+
+def largest(factors: EventFactors, histories: Events, candidates: Float32s, found: Int32s, slack: Float32s) -> Int32s:
+    """Which event of its user, counted from the first, has the largest share: shape (B, k), 0 where nothing is found.
+
+    Args:
+        factors: of these histories.
+        histories: B users with at least one event each.
+        candidates: shape (candidates, dim).
+        found: shape (B, k): recommended candidates, negative for none.
+        slack: shape (B, k): how far two shares that are equal may lie apart.
+    """
+    kernel = _kernel()
+    dim, panels = factors.vectors.shape[1], -(-found.shape[1] // kernel.columns)
+    groups = -(-int(histories.counts.max(initial=0)) // kernel.rows)
+    ends = np.cumsum(factors.widths)
+    which = np.zeros(found.shape, dtype=np.int32)
+    kernel.loop(
+        factors.vectors,
+        ends - factors.widths,
+        ends,
+        factors.weights,
+        histories.items,
+        histories.offsets,
+        candidates,
+        found,
+        slack,
+        _compiling.zeros(1, dim, kernel.rows),
+        _compiling.zeros(panels, dim, kernel.columns),
+        _compiling.zeros(groups * kernel.rows, panels * kernel.columns),
+        which,
+    )
+    return which
+
+
+class _Kernel:
+    def __init__(self) -> None:
+        import numba
+
+        from recbatch import _vectors
+
+        jit = numba.njit(nogil=True)
+        self.rows, self.columns = _vectors.ROWS, _vectors.COLUMNS
+        shares = jit(_shares_of_user(_vectors.products, jit(_pack_items), jit(_pack_events)))
+        self.loop = jit(_loop(shares, jit(_two_best), jit(_settle)))
+        _compiling.compiled()
+
+
+_kernel = functools.cache(_Kernel)
+
+
+def _pack_items(candidates: Any, found: Any, user: Any, panels: Any) -> None:
+    columns = panels.shape[2]
+    for place in range(found.shape[1]):
+        panel, column, candidate = place // columns, place % columns, max(found[user, place], 0)
+        for i in range(panels.shape[1]):
+            panels[panel, i, column] = candidates[candidate, i]
+
+
+def _pack_events(
+    vectors: Any, starts: Any, ends: Any, weights: Any, items: Any, first: Any, end: Any, packed: Any
+) -> None:
+    for row in range(packed.shape[2]):
+        event = min(first + row, end - 1)  # the last group is filled up with the last event
+        item = items[event]
+        for part in range(len(starts)):
+            weight = weights[part, event]
+            for i in range(starts[part], ends[part]):
+                packed[0, i, row] = vectors[item, i] * weight
+
+
+def _shares_of_user(products: Any, pack_items: Any, pack_events: Any) -> Any:
+    def loop(  # type: ignore[no-untyped-def]
+        vectors, starts, ends, weights, items, offsets, candidates, found, user, packed, panels, shares
+    ):
+        together, columns = packed.shape[2], panels.shape[2]
+        pack_items(candidates, found, user, panels)
+        first, end = offsets[user], offsets[user + 1]
+        for group in range((end - first + together - 1) // together):
+            start = group * together
+            pack_events(vectors, starts, ends, weights, items, first + start, end, packed)
+            some = shares[start : start + together]
+            for panel in range(len(panels)):
+                products(packed, 0, panels, panel, some, panel * columns)
+
+    return loop
+
+
+def _two_best(shares: Any, count: Any, best: Any, second: Any, which: Any) -> None:
+    """The largest share of each column, the first event that has it, and the next largest."""
+    for place in range(len(best)):
+        best[place], second[place], which[place] = -np.inf, -np.inf, 0
+    for event in range(count):
+        for place in range(len(best)):
+            share, most, other, holder = shares[event, place], best[place], second[place], which[place]
+            above = share > most
+            lower = most if above else share
+            second[place] = lower if lower > other else other
+            best[place] = share if above else most
+            which[place] = event if above else holder
+
+
+def _settle(
+    vectors: Any, starts: Any, ends: Any, weights: Any, items: Any, first: Any, candidate: Any, near: Any
+) -> Any:
+    """The first of the events near the largest share that has it in float64."""
+    most, best = -np.inf, -1
+    for event in range(len(near)):
+        if not near[event]:
+            continue
+        share = 0.0
+        for part in range(len(starts)):
+            weight = weights[part, first + event]
+            for i in range(starts[part], ends[part]):
+                share += np.float64(vectors[items[first + event], i] * weight) * np.float64(candidate[i])
+        if share > most:
+            most, best = share, event
+    return best
+
+
+def _loop(shares_of_user: Any, two_best: Any, settle: Any) -> Any:
+    def loop(  # type: ignore[no-untyped-def]
+        vectors, starts, ends, weights, items, offsets, candidates, found, slack, packed, panels, shares, result
+    ):
+        best, second = np.empty(shares.shape[1], dtype=np.float32), np.empty(shares.shape[1], dtype=np.float32)
+        which = np.empty(shares.shape[1], dtype=np.int32)
+        for user in range(len(found)):
+            first, count = offsets[user], offsets[user + 1] - offsets[user]
+            shares_of_user(
+                vectors, starts, ends, weights, items, offsets, candidates, found, user, packed, panels, shares
+            )
+            two_best(shares, count, best, second, which)
+            for place in range(found.shape[1]):
+                floor, candidate = best[place] - slack[user, place], found[user, place]
+                if second[place] >= floor and candidate >= 0:
+                    near = shares[:count, place] >= floor
+                    which[place] = settle(vectors, starts, ends, weights, items, first, candidates[candidate], near)
+                result[user, place] = which[place]
+
+    return loop
