@@ -30,7 +30,7 @@ from . import _syscalls
 from ._syscalls import Call, Plan
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload([__name__, "recbatch.jobs._night"])
+SERVER.set_forkserver_preload([__name__])
 for _kind in ("staging", "marts", "macros"):
     for _name in _templates.load(_kind):
         _render._template(_kind, _name)  # compiled once, not in every fork

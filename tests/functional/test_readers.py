@@ -44,9 +44,9 @@ def tables(number: int) -> dict[str, pa.Table]:
 
 
 def write(folder: Path, number: int) -> dict[str, int]:
-    counts = {}
+    counts, contents = {}, tables(number)
     for table in schemas.RUN_TABLES:
-        rows = tables(number)[table.name]
+        rows = contents[table.name]
         with publish.TableWriter(folder, table) as writer:
             for start in range(0, max(rows.num_rows, 1), 100):
                 writer.write(rows.slice(start, 100))
