@@ -27,9 +27,8 @@ check: $(VENV)/.tests
 test-long: test-long-readers test-long-kill test-long-io test-long-rot test-long-properties
 	$(BIN)/pytest -m "long and not (readers or kill or io or rot or soak)" -s tests/functional
 
-test-long-rot: SIDE_BY_SIDE = -n 2
 test-long-readers test-long-kill test-long-io test-long-rot: test-long-%: $(VENV)/.tests
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m "long and $*" -s tests/functional
+	$(BIN)/pytest -m "long and $*" -s tests/functional
 
 # Sixty nights in a row with four faults among them; at most 45 minutes on two cores. Prints a line per night.
 soak: $(VENV)/.tests
