@@ -13,7 +13,8 @@ from recbatch import publish, schemas, store
 from recbatch.store import Lake
 from tests.unit import _lake_fixture as rows_of
 
-READER = Path(__file__).with_name("_reader.py")
+READER = ["nice", "-n", "5", sys.executable, Path(__file__).with_name("_reader.py")]
+"""Three of them would leave whoever publishes a third of a core."""
 KINDS = ("duckdb", "pyarrow", "polars")
 KEPT = 5
 """Runs that stay; far fewer than gc's limits would keep."""
@@ -81,9 +82,7 @@ def watch(lake: Lake, nights: int, night, readers=KINDS) -> dict[str, int]:
     lake.create()
     live = publish_night(lake, 1, [])
     jobs = [
-        subprocess.Popen(
-            [sys.executable, READER, kind, lake.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([*READER, kind, lake.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for kind in readers
     ]
     try:
