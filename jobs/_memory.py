@@ -24,8 +24,9 @@ _LEAST_FOR_CHECKS = 256 * _MIB
 """What DuckDB gets in any case."""
 _BYTES_PER_EVENT = 24
 """Offset share, item, time, weight and rating of `contracts.Events`."""
-_COPIES_OF_EVENTS = 4
-"""All events, those a judged model may see, those encoded for the model, and what is held while these are picked."""
+_COPIES_OF_EVENTS = 5
+"""All events, those a judged model may see, those encoded for the model, those held out, and what is held while these
+are picked."""
 _SCORE_BLOCK = 3 * 32 * _MIB
 """Per core: the block of scores, its maxima or survivors, and finalists gathered; see recbatch/index/exact.py."""
 _BYTES_PER_CELL = 60
@@ -50,14 +51,15 @@ def predict(data: Dataset, config: Config, *, trains: bool = True) -> dict[str, 
     ids = data.user_ids.nbytes + data.users.nbytes + data.items.nbytes + data.item_ids.nbytes
     events = len(data.events.items) * _BYTES_PER_EVENT * _COPIES_OF_EVENTS
     per_event_text = (data.user_ids.nbytes // max(1, data.num_users)) + (data.item_ids.nbytes // max(1, data.num_items))
-    weights = 4 * data.num_items * config.train.embedding_dim * 2 * 4  # both towers; gradient and two moments of Adam
+    # Both towers: with gradient and two moments of Adam, or judged and served, each in parts and put together.
+    weights = 4 * data.num_items * config.train.embedding_dim * 2 * 4
     logits = 3 * 4 * config.train.batch_size * data.num_items
     return {
         "program": _PROGRAM_EXACT if exact and not trains else _PROGRAM,
         "ids and features": ids,
         "events": events,
         "histories as text, for the audit": len(data.events.items) * per_event_text,
-        "model": weights + logits if trains else weights // 4,
+        "model": weights + logits if trains else weights,
         "scoring": _scoring(data, config),
     }
 
@@ -71,8 +73,9 @@ def _scoring(data: Dataset, config: Config) -> int:
     batch = min(data.num_users, config.score.users_per_batch) * (config.score.k + config.score.buffer)
     keeps = config.score.reuse and config.score.fashion == "trained"
     kept = min(_BATCHES_READ, -(-data.num_users // config.score.users_per_batch)) * _BYTES_PER_KEPT_ROW if keeps else 0
-    packed = 4 * data.num_items * (config.train.embedding_dim + 1)  # the candidates as the compiled search reads them
-    return packed + _SCORE_BLOCK * len(os.sched_getaffinity(0)) + batch * (13 * _BATCHES + _BYTES_PER_CELL + kept)
+    # The candidates, and once more as the compiled search reads them.
+    candidates = 2 * 4 * data.num_items * (config.train.embedding_dim + 1)
+    return candidates + _SCORE_BLOCK * len(os.sched_getaffinity(0)) + batch * (13 * _BATCHES + _BYTES_PER_CELL + kept)
 
 
 def require_to_read(config: Config, run_date: date) -> None:
