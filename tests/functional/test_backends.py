@@ -113,6 +113,17 @@ def test_a_kill_between_list_and_catalog_is_repaired_by_the_next_command(lake_of
     assert json.loads((cli.lake / "latest.json").read_text())["withdrawn"] == [item]
 
 
+@pytest.mark.long
+def test_the_lookup_benchmark_is_one_flat_object_of_plausible_figures(cli):
+    figures = json.loads(cli("benchmark", "lookup", "--users", "1500", "--json").stdout)
+    assert all(not isinstance(value, dict | list) for value in figures.values())
+    assert 0 < figures["view_p50_ms"] <= figures["view_p99_ms"]
+    assert 0 < figures["reader_p50_ms"] <= figures["reader_p99_ms"] < figures["thousand_ids_ms"]
+    assert figures["reader_lookups_per_second"] > 500
+    assert {"cold_above_import_ms", "sqlite_p50_ms", "duckdb_indexed_p50_ms", "parquet_unsorted_p50_ms"} < set(figures)
+    assert figures["lookup_bytes"] > 8 * 1500 * 100
+
+
 def test_similar_by_id_and_title_and_an_unknown_one_with_the_nearest(published):
     (first,) = published.rows("select item_id, title from items order by item_id limit 1")
     by_id = json.loads(published("similar", first["item_id"], "--json").stdout)
