@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recbatch import _compiling
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
-from recbatch.index import ExactIndex, ScannIndex, _compiled, build_certified, decisions
+from recbatch.index import ExactIndex, ScannIndex, build_certified, decisions
 from recbatch.store import Lake
 from tests.unit.test_index import random_exclusions
 
@@ -39,9 +40,9 @@ def test_finalists_are_ranked_compiled_as_they_are_by_numpy(monkeypatch):
     queries = np.concatenate([generator.normal(size=(400, 16)), candidates[:4]]).astype(np.float32)
     exclude = random_exclusions(generator, 404, 3000, 2999)
     index = ScannIndex.build(candidates, "ah")
-    monkeypatch.setattr(_compiled, "is_due", lambda operations: False)
+    monkeypatch.setattr(_compiling, "is_due", lambda operations: False)
     plain = index.search(queries, 100, exclude)
-    monkeypatch.setattr(_compiled, "is_due", lambda operations: True)
+    monkeypatch.setattr(_compiling, "is_due", lambda operations: True)
     compiled = index.search(queries, 100, exclude)
     np.testing.assert_array_equal(compiled[0], plain[0])
     np.testing.assert_array_equal(compiled[1].view(np.int32), plain[1].view(np.int32))
