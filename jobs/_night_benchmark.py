@@ -122,7 +122,7 @@ def measure(folder: Path, users: int, titles: int, events: float, settings: list
 
 
 def _product(users: int, titles: int, dim: int, seconds: float) -> Json:
-    """The matrix product of everybody with every title, in the tiles of the exact engine; from some of the users."""
+    """The matrix product of everybody with every title, by NumPy's BLAS; from some of the users."""
     random_ = np.random.default_rng(0)
     some = min(users, _PRODUCT_USERS)
     queries, candidates = (random_.normal(size=(n, dim)).astype(np.float32) for n in (some, titles))

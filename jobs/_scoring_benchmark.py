@@ -107,7 +107,7 @@ def _rates(calls: dict[str, tuple[int, Callable[[], object]]], repeats: int) -> 
 
 
 def measure_exact(shape: Shape, lost: dict[str, str]) -> Json:
-    """The exact engine, the product alone in the same blocks on the same threads, and exact peers."""
+    """The exact engine, the product alone by BLAS on the same threads, and exact peers."""
     all_ = vectors(shape.users, shape.titles)
     index = ExactIndex(all_.candidates, compiled=True)
     threads = int(machine()["cores"])

@@ -201,11 +201,15 @@ class EventFactors:
     def of(self, items: Int32s) -> Float32s:
         """Shape (events, d): the products, for events whose titles are `items` (events,)."""
         scaled = self.vectors[items]
-        column = 0
-        for width, weights in zip(self.widths, self.weights, strict=True):
-            scaled[:, column : column + width] *= weights[:, None]
-            column += width
+        self.scale(scaled, self.weights)
         return scaled
+
+    def scale(self, vectors: Float32s, weights: Float32s) -> None:
+        """Multiplies vectors (n, d) in place, each part by its weights (parts, n)."""
+        column = 0
+        for width, weight in zip(self.widths, weights, strict=True):
+            vectors[:, column : column + width] *= weight[:, None]
+            column += width
 
 
 class Towers(Protocol):

@@ -220,7 +220,7 @@ class HistoryTowers:
         longest_first = np.argsort(-histories.counts, kind="stable")
         lengths = histories.counts[longest_first]
         newest = histories.offsets[1:][longest_first] - 1
-        weights = [reading.event_weights(histories) for reading in self.readings]
+        factors = self.event_factors(histories)
         reach = max(reading.max_history for reading in self.readings)
         sums = np.zeros((histories.num_users, self.dim - 1), np.float32)
         vectors = np.empty_like(sums)
@@ -229,18 +229,11 @@ class HistoryTowers:
             events = newest[:left] - age
             part = vectors[:left]
             np.take(self.history, histories.items[events], axis=0, out=part, mode="clip")
-            self._scale(part, [weight[events] for weight in weights], into=part)
+            factors.scale(part, factors.weights[:, events])
             sums[:left] += part
         back = np.empty_like(longest_first)
         back[longest_first] = np.arange(len(back))
         return sums[back]
-
-    def _scale(self, vectors: Float32s, weights: list[Float32s], into: Float32s) -> None:
-        start = 0
-        for width, weight in zip(self.widths, weights, strict=True):
-            columns = slice(start, start + width)
-            np.multiply(vectors[:, columns], weight[:, None], out=into[:, columns])
-            start += width
 
 
 _TABLES = (
