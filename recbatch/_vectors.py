@@ -17,6 +17,8 @@ from recbatch._compiling import CHUNK, LANES
 
 _HAS = binding.get_host_cpu_features()
 FUSED = bool(_HAS.get("fma"))
+BYTES = bool(_HAS.get("avx512vnni"))
+"""Whether the machine multiplies and sums four bytes at a time."""
 LENGTH = 16 if _HAS.get("avx512f") else 8
 """Numbers per vector: 32 vectors of 16 with AVX-512, 16 of 8 with AVX2."""
 COLUMNS = 2 * LENGTH
@@ -65,35 +67,78 @@ def at_least(context: Any, scores: Any, row: Any, start: Any, floor: Any) -> Any
 
 @intrinsic  # type: ignore[untyped-decorator]
 def products(context: Any, queries: Any, group: Any, panels: Any, panel: Any, scores: Any, column: Any) -> Any:
-    """scores[q, column + c] = Σ queries[group, i, q] · panels[panel, i, c] for `ROWS` queries and `COLUMNS` candidates.
-
-    All sums stay in registers: that is what the two numbers are made for, by the length of the machine's vectors.
-    """
+    """scores[q, column + c] = Σ queries[group, i, q] · panels[panel, i, c]: `ROWS` queries, `COLUMNS` candidates."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left, width = _sheet(context, builder, signature.args[0], arguments[0], arguments[1])
-        right, _ = _sheet(context, builder, signature.args[2], arguments[2], arguments[3])
-        vector, parts = ir.VectorType(_FLOAT, LENGTH), range(COLUMNS // LENGTH)
-        sums = [[cgutils.alloca_once(builder, vector) for _ in parts] for _ in range(ROWS)]
-        for place in (place for row in sums for place in row):
-            builder.store(ir.Constant(vector, [0.0] * LENGTH), place)
-        with cgutils.for_range(builder, width) as loop:
-            line = builder.gep(left, [builder.mul(loop.index, width.type(ROWS))])
-            start = builder.mul(loop.index, width.type(COLUMNS))
-            some = [_load(builder, right, builder.add(start, width.type(part * LENGTH)), vector) for part in parts]
-            for row in range(ROWS):
-                one = builder.load(builder.gep(line, [width.type(row)]))
-                query = _everywhere(builder, one, vector)
-                for part in parts:
-                    builder.store(_sum(builder, query, some[part], builder.load(sums[row][part])), sums[row][part])
-        for row in range(ROWS):
-            out, _ = _line(context, builder, signature.args[4], arguments[4], width.type(row))
-            for part in parts:
-                place = builder.gep(out, [builder.add(arguments[5], width.type(part * LENGTH))])
-                builder.store(builder.load(sums[row][part]), builder.bitcast(place, vector.as_pointer()), align=4)
+        kinds = signature.args
+        left, width = _sheet(context, builder, kinds[0], arguments[0], arguments[1])
+        right, _ = _sheet(context, builder, kinds[2], arguments[2], arguments[3])
+        sums = _tile(builder, left, right, width, [ir.Constant(_floats(), [0.0] * LENGTH)] * ROWS, _sum)
+        for row, of_row in enumerate(sums):
+            out, _ = _line(context, builder, kinds[4], arguments[4], width.type(row))
+            _store(builder, out, arguments[5], of_row)
         return context.get_dummy_value()
 
     return _in_rows(types.void(queries, group, panels, panel, scores, column)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def byte_products(
+    context: Any, queries: Any, starts: Any, steps: Any, bases: Any, group: Any, panels: Any, panel: Any, scores: Any,
+    column: Any,
+) -> Any:  # fmt: skip
+    """scores[q, column + c] = bases[group, q] + steps[group, q] · (starts[group, q] + Σ …), sums as in `products`.
+
+    Four bytes at a time: each number of `queries` holds four signed ones, each of `panels` four unsigned ones.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, group = signature.args, arguments[4]
+        left, width = _sheet(context, builder, kinds[0], arguments[0], group)
+        right, _ = _sheet(context, builder, kinds[5], arguments[5], arguments[6])
+        own = [_line(context, builder, kinds[i], arguments[i], group)[0] for i in (1, 2, 3)]
+
+        def everywhere(line: Any, row: int) -> Any:
+            value = builder.load(builder.gep(line, [width.type(row)]))
+            return _everywhere(builder, value, ir.VectorType(value.type, LENGTH))
+
+        begin = [everywhere(own[0], row) for row in range(ROWS)]
+        sums = _tile(builder, left, right, width, begin, _byte_sum)
+        for row, of_row in enumerate(sums):
+            out, _ = _line(context, builder, kinds[7], arguments[7], width.type(row))
+            step, base = everywhere(own[1], row), everywhere(own[2], row)
+            _store(
+                builder, out, arguments[8], [_sum(builder, step, builder.sitofp(s, _floats()), base) for s in of_row]
+            )
+        return context.get_dummy_value()
+
+    whole = types.void(queries, starts, steps, bases, group, panels, panel, scores, column)
+    return _in_rows(whole), generate
+
+
+def _floats() -> Any:
+    return ir.VectorType(_FLOAT, LENGTH)
+
+
+def _tile(builder: Any, left: Any, right: Any, width: Any, begin: Any, add: Any) -> Any:
+    """Sums over `width` of what `ROWS` numbers of `left` and `COLUMNS` of `right` add to a beginning per row.
+
+    All of them stay in registers: that is what the two numbers are made for, by the length of the machine's vectors.
+    """
+    vector, parts = begin[0].type, range(COLUMNS // LENGTH)
+    sums = [[cgutils.alloca_once(builder, vector) for _ in parts] for _ in range(ROWS)]
+    for row in range(ROWS):
+        for place in sums[row]:
+            builder.store(begin[row], place)
+    with cgutils.for_range(builder, width) as loop:
+        line = builder.gep(left, [builder.mul(loop.index, width.type(ROWS))])
+        start = builder.mul(loop.index, width.type(COLUMNS))
+        some = [_load(builder, right, builder.add(start, width.type(part * LENGTH)), vector) for part in parts]
+        for row in range(ROWS):
+            query = _everywhere(builder, builder.load(builder.gep(line, [width.type(row)])), vector)
+            for part in parts:
+                builder.store(add(builder, query, some[part], builder.load(sums[row][part])), sums[row][part])
+    return [[builder.load(place) for place in row] for row in sums]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -138,8 +183,8 @@ def first_bit(context: Any, bits: Any) -> Any:
 
 def _in_rows(signature: Any) -> Any:
     for kind in signature.args:
-        if isinstance(kind, types.Array) and (kind.layout, kind.dtype) != ("C", types.float32):
-            raise TypingError(f"{kind}: expected float32 in C order")
+        if isinstance(kind, types.Array) and (kind.layout != "C" or kind.dtype not in (types.float32, types.int32)):
+            raise TypingError(f"{kind}: expected float32 or int32 in C order")
     return signature
 
 
@@ -175,6 +220,20 @@ def _sum(builder: Any, left: Any, right: Any, so_far: Any) -> Any:
         fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
         return builder.call(fused, [left, right, so_far])
     return builder.fadd(builder.fmul(left, right), so_far)
+
+
+def _byte_sum(builder: Any, signed: Any, unsigned: Any, so_far: Any) -> Any:
+    """What is already summed and, in each number, the products of its four bytes (AVX-512 VNNI: VPDPBUSD)."""
+    kind, raw = so_far.type, ir.VectorType(ir.IntType(8), 4 * LENGTH)
+    name = f"llvm.x86.avx512.vpdpbusd.{32 * LENGTH}"
+    summed = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, raw, raw]), name)
+    return builder.call(summed, [so_far, builder.bitcast(unsigned, raw), builder.bitcast(signed, raw)])
+
+
+def _store(builder: Any, line: Any, start: Any, vectors: Any) -> None:
+    for number, vector in enumerate(vectors):
+        place = builder.gep(line, [builder.add(start, start.type(number * LENGTH))])
+        builder.store(vector, builder.bitcast(place, vector.type.as_pointer()), align=4)
 
 
 def _load(builder: Any, line: Any, start: Any, vector: Any) -> Any:

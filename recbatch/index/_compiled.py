@@ -10,10 +10,13 @@ import numpy as np
 
 from recbatch._compiling import CHUNK, compiled, zeros
 from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
-from recbatch.index import _loops
+from recbatch.index import _loops, _rounded
+from recbatch.index._rounded import RoundedCandidates
 
 _BLOCK_CELLS = 2**17
 """Numbers of candidates that all queries of a call meet before the next: 512 KiB, inside the second cache."""
+_ROOM = 4
+"""Times k: how many may wait to be told apart."""
 
 
 @dataclass(slots=True)
@@ -39,35 +42,51 @@ class Survivors:
             first_excluded: shape (B,): where each query's exclusions begin.
             k: how many are wanted.
         """
-        count, room = len(first_excluded), CHUNK * (-(-2 * k // CHUNK) + 4)
+        count, room = len(first_excluded), CHUNK * (-(-_ROOM * k // CHUNK) + 4)
         floors = np.full(count, np.finfo(np.float32).min, dtype=np.float32)  # -inf marks what is excluded
         values = np.empty((count, room), dtype=np.float32)
         items = np.empty((count, room), dtype=np.int32)
         return cls(values, items, np.zeros(count, dtype=np.int64), floors, first_excluded.copy())
 
 
-def panels(candidates: Float32s) -> Float32s:
-    """Candidates as the products read them: shape (panels, dim, candidates of a panel), the last filled up with 0."""
+Packed = Float32s | RoundedCandidates
+"""Candidates as the products read them; see `packed`."""
+
+
+def has_bytes() -> bool:
+    """Whether this machine multiplies bytes faster than numbers."""
+    return _kernels().has_bytes
+
+
+def packed(candidates: Float32s, *, in_bytes: bool) -> Packed:
+    """Candidates as the products read them: shape (panels, dim, candidates of a panel), the last filled up with 0.
+
+    Args:
+        candidates: shape (items, dim).
+        in_bytes: rounded to bytes instead; see `_rounded`.
+    """
     columns = _kernels().columns
+    if in_bytes:
+        return _rounded.candidates(candidates, columns)
     dim, whole, count = candidates.shape[1], len(candidates) // columns, -(-len(candidates) // columns)
-    packed = zeros(count, dim, columns)
-    packed[:whole] = candidates[: whole * columns].reshape(whole, columns, dim).transpose(0, 2, 1)
+    panels = zeros(count, dim, columns)
+    panels[:whole] = candidates[: whole * columns].reshape(whole, columns, dim).transpose(0, 2, 1)
     if whole < count:
-        packed[whole, :, : len(candidates) - whole * columns] = candidates[whole * columns :].T
-    return packed
+        panels[whole, :, : len(candidates) - whole * columns] = candidates[whole * columns :].T
+    return panels
 
 
 def search(
     queries: Float32s,
     candidates: Float32s,
-    panels: Float32s,
+    packed: Packed,
     k: int,
     *,
     ends: Int64s,
     excluded: Int32s,
     slack: Float32s,
     into: Survivors,
-) -> None:
+) -> int:
     """Scores of all pairs, block by block, and what may be among the k best of each query.
 
     A block of candidates stays in the second cache while all queries go by, the scores of a few queries in the first.
@@ -75,21 +94,31 @@ def search(
     Args:
         queries: shape (B, dim).
         candidates: shape (items, dim).
-        panels: the same, see `panels`.
+        packed: the same, see `packed`.
         k: how many are wanted.
         ends: shape (B,): where each query's exclusions end in `excluded`.
         excluded: candidate positions, ascending within a query.
-        slack: shape (B,): how far a score may lie from `exact_scores` of the same pair, twice.
+        slack: shape (B,): how far a score in float32 may lie from `exact_scores` of the same pair, twice.
         into: takes what may be among the k best.
+
+    Returns:
+        How many scores were told apart one by one, because too many lay too near each other.
     """
     kernels, dim = _kernels(), queries.shape[1]
-    packed = zeros(-(-len(queries) // kernels.rows), dim, kernels.rows)
+    if isinstance(packed, RoundedCandidates):
+        rounded = _rounded.queries(queries, packed, kernels.rows)
+        groups: Any = (rounded.bytes, rounded.starts, rounded.steps, rounded.bases)
+        search, slack = kernels.search_bytes, 2 * rounded.bound
+        panels: Any = packed.panels
+    else:
+        groups = zeros(-(-len(queries) // kernels.rows), dim, kernels.rows)
+        kernels.pack(queries, groups)
+        search, panels = kernels.search, packed
     width = CHUNK * max(1, _BLOCK_CELLS // (dim * CHUNK))
-    scores = zeros(kernels.rows, width)
-    kernels.search(
-        queries, candidates, panels, packed, scores, k, ends, excluded, slack,
+    return int(search(
+        queries, candidates, panels, groups, zeros(kernels.rows, width), k, ends, excluded, slack,
         into.values, into.items, into.counts, into.floors, into.next_excluded,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def scores_of(queries: Float32s, candidates: Float32s, rows: Int64s, columns: Int32s) -> Float32s:
@@ -145,7 +174,10 @@ def keys_among(
 class _Kernels:
     rows: int
     columns: int
+    has_bytes: bool
+    pack: Any
     search: Any
+    search_bytes: Any
     score: Any
     keys: Any
     keys_among: Any
@@ -164,7 +196,9 @@ def _kernels() -> _Kernels:
     exclude, maxima, drop = (jit(loop) for loop in (_loops.exclude, _loops.maxima, _loops.drop_below))
     keep_best = jit(_loops.keep_best(dot, key))
     select = jit(_loops.select(exclude, maxima, bound, vectors.at_least, vectors.first_bit, drop, keep_best))
-    search = jit(_loops.search(jit(_loops.pack), vectors.products, select))
+    search = jit(_loops.search(vectors.products, select))
+    search_bytes = jit(_loops.search(jit(_loops.of_bytes(vectors.byte_products)), select))
     last = jit(_loops.keys(dot, key)), jit(_loops.keys_among(dot, key))
     compiled()
-    return _Kernels(vectors.ROWS, vectors.COLUMNS, search, jit(_loops.score(dot)), *last)
+    pack, scores = jit(_loops.pack), jit(_loops.score(dot))
+    return _Kernels(vectors.ROWS, vectors.COLUMNS, vectors.BYTES, pack, search, search_bytes, scores, *last)

@@ -135,6 +135,8 @@ def select(
 ) -> Loop:
     """Looks through the scores of some queries, excluded ones -inf, and keeps what may be among the k best.
 
+    Gives the number of scores that had to be told apart one by one on the way.
+
     Rows are indexed, never cut out: numba counts the references to every cut.
     """
 
@@ -158,7 +160,7 @@ def select(
         best,
     ):
         width, room = scores.shape[1], values.shape[1]
-        members = max(1, min(GROUP, width // (2 * k)))
+        members, scored = max(1, min(GROUP, width // (2 * k))), 0
         groups = width // members
         for row in range(low, high):
             line, floor, count = row - low, floors[row], counts[row]
@@ -179,12 +181,14 @@ def select(
                     floor = max(floor, bound(values, row, count, k, floor) - slack[row])
                     count = drop_below(values, items, row, count, floor)
                 if count > room - CHUNK:  # scores that rounding cannot tell apart
+                    scored += count
                     count, worst = keep_best(queries, row, candidates, values, items, count, k)
                     floor = max(floor, worst - slack[row])
             if count > most:
                 floor = max(floor, bound(values, row, count, k, floor) - slack[row])
                 count = drop_below(values, items, row, count, floor)
             floors[row], counts[row] = floor, count
+        return scored
 
     return loop
 
@@ -199,7 +203,16 @@ def pack(queries, packed):
                 packed[group, i, row] = queries[query, i] if query < len(queries) else np.float32(0)
 
 
-def search(pack: Loop, products: Loop, select: Loop) -> Loop:
+def of_bytes(byte_products: Loop) -> Loop:
+    """`products` of queries and panels of bytes; see `_rounded`."""
+
+    def loop(packed, group, panels, panel, scores, column):
+        byte_products(packed[0], packed[1], packed[2], packed[3], group, panels, panel, scores, column)
+
+    return loop
+
+
+def search(products: Loop, select: Loop) -> Loop:
     """See `_compiled.search`."""
 
     def loop(
@@ -219,22 +232,21 @@ def search(pack: Loop, products: Loop, select: Loop) -> Loop:
         next_excluded,
     ):
         rows, width, columns = scores.shape[0], scores.shape[1], panels.shape[2]
-        at_once = width // columns
+        at_once, scored = width // columns, 0
         best = np.empty((1, width), dtype=np.float32)
-        pack(queries, packed)
         for start in range(0, len(panels), at_once):
             first, end = start * columns, min(start + at_once, len(panels))
-            most = 2 * k if end < len(panels) else k + k // 16
-            for group in range(len(packed)):
+            most = values.shape[1] if end < len(panels) else k + k // 16
+            for low in range(0, len(queries), rows):
                 for panel in range(start, end):
-                    products(packed, group, panels, panel, scores, (panel - start) * columns)
+                    products(packed, low // rows, panels, panel, scores, (panel - start) * columns)
                 if first + width > len(candidates):
                     scores[:, len(candidates) - first :] = -np.inf
-                low, high = group * rows, min(group * rows + rows, len(queries))
-                select(
-                    scores, low, high, first, most, k, queries, candidates, ends, excluded, slack,
-                    values, items, counts, floors, next_excluded, best,
+                scored += select(
+                    scores, low, min(low + rows, len(queries)), first, most, k, queries, candidates, ends, excluded,
+                    slack, values, items, counts, floors, next_excluded, best,
                 )  # fmt: skip
+        return scored
 
     return loop
 

@@ -1,7 +1,8 @@
 """Exact search: a blocked matrix product with the selection fused behind it. The oracle of every test.
 
-Two searches give the same bits: NumPy's, and a compiled one (`_compiled`) that takes over once enough work has been
-done to pay for compiling it.
+Three searches give the same bits: NumPy's, and two compiled ones (`_compiled`) that take over once enough work has been
+done to pay for compiling them: over bytes where the machine multiplies them and rounding tells scores apart, else over
+float32.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _BLOCK_CELLS = 2**23
 _MOST_ROWS = 1_024
 _COMPILED_ROWS = 240
 """Queries per call of the compiled search: a multiple of what it scores at once."""
+_TOO_MANY = 2
+"""So many times k scores of a query told apart one by one, on the way: bytes are too coarse for these candidates."""
 _PLAIN_ROWS, _PLAIN_WIDTH = 256, 2_304
 """Of `plain_products`: 2.4 MB of scores."""
 
@@ -35,9 +38,11 @@ class ExactIndex:
     engine: str = "exact"
     is_exact: bool = True
     compiled: bool | None = None
-    """Which selection to use; none: whichever has paid for itself."""
+    """Which search to use; none: whichever has paid for itself."""
+    in_bytes: bool | None = None
+    """Whether the compiled search looks at bytes first; none: where that is faster."""
     _longest: float = field(init=False, default=0.0)
-    _panels: list[Float32s] = field(init=False, default_factory=list, repr=False, compare=False)
+    _packed: list[_compiled.Packed] = field(init=False, default_factory=list, repr=False, compare=False)
     """The candidates once more, as the compiled search reads them; made when it is first used."""
 
     def __post_init__(self) -> None:
@@ -57,8 +62,9 @@ class ExactIndex:
         compiled = self.compiled
         if compiled is None:
             compiled = _compiling.is_due(2.0 * len(queries) * self.candidates.size)
-        if compiled and not self._panels:
-            self._panels.append(_compiled.panels(self.candidates))
+        if compiled and not self._packed:
+            in_bytes = _compiled.has_bytes() if self.in_bytes is None else self.in_bytes
+            self._packed.append(_compiled.packed(self.candidates, in_bytes=in_bytes))
         one = self._compiled_block if compiled else self._numpy_block
         step = _COMPILED_ROWS if compiled else self._rows_per_block()
 
@@ -77,17 +83,19 @@ class ExactIndex:
         return int(np.clip(_BLOCK_CELLS // max(1, self.num_items), 1, _MOST_ROWS))
 
     def _compiled_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
-        survivors = _compiled.Survivors.none(exclude.offsets[:-1], k)
-        _compiled.search(
+        packed, survivors = self._packed[-1], _compiled.Survivors.none(exclude.offsets[:-1], k)
+        told_apart = _compiled.search(
             queries,
             self.candidates,
-            self._panels[0],
+            packed,
             k,
             ends=exclude.offsets[1:],
             excluded=exclude.items,
             slack=self.slack(queries),
             into=survivors,
         )
+        if self.in_bytes is None and len(self._packed) == 1 and told_apart > _TOO_MANY * k * len(queries):
+            self._packed.append(_compiled.packed(self.candidates, in_bytes=False))
         return unpack(_compiled.keys_of(queries, self.candidates, survivors), k)
 
     def _numpy_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:

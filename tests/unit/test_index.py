@@ -7,7 +7,7 @@ import pytest
 from recbatch import _threads, _vectors
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
-from recbatch.index import ExactIndex, _compiled, build_certified, certify, exact, sample_users
+from recbatch.index import ExactIndex, _compiled, _rounded, build_certified, certify, exact, sample_users
 from recbatch.index._finalists import exact_scores
 from recbatch.index.certify import recalls
 
@@ -46,11 +46,16 @@ def test_exact_search_equals_sorting_everything(items, k):
     assert (scores[:, :-1] >= scores[:, 1:]).all()
 
 
+IN_BYTES = [False, True] if _vectors.BYTES else [False]
+"""A machine that does not multiply bytes never looks at them."""
+
+
 def twins_agree(queries, candidates, k, exclude):
-    compiled = ExactIndex(candidates, compiled=True).search(queries, k, exclude)
     plain = ExactIndex(candidates, compiled=False).search(queries, k, exclude)
-    np.testing.assert_array_equal(compiled[0], plain[0])
-    np.testing.assert_array_equal(compiled[1].view(np.int32), plain[1].view(np.int32))
+    for in_bytes in IN_BYTES:
+        compiled = ExactIndex(candidates, compiled=True, in_bytes=in_bytes).search(queries, k, exclude)
+        np.testing.assert_array_equal(compiled[0], plain[0])
+        np.testing.assert_array_equal(compiled[1].view(np.int32), plain[1].view(np.int32))
 
 
 @pytest.mark.parametrize("items", [1, 63, 65, 700, 5000])
@@ -87,6 +92,40 @@ def test_the_twins_agree_where_nothing_tells_scores_apart(k):
     candidates[200:2500] = candidates[0]
     queries = np.concatenate([generator.normal(size=(30, 20)), candidates[:3], np.zeros((2, 20))]).astype(np.float32)
     twins_agree(queries, candidates, k, random_exclusions(generator, 35, 3000, 2999))
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0, 1e-30, 1e15])
+@pytest.mark.parametrize("dim", [1, 5, 64, 193])
+def test_a_rounded_score_lies_within_its_bound(dim, shift):
+    generator = np.random.default_rng(dim)
+    queries, candidates = (generator.normal(size=(count, dim)).astype(np.float32) for count in (50, 400))
+    queries[0], queries[1, 1:], candidates[7] = 0, 0, candidates[8]
+    queries[2] *= np.float32(1e-25)
+    candidates *= generator.exponential(size=(400, 1)).astype(np.float32)
+    candidates = candidates + np.float32(shift) if shift >= 1 or not shift else candidates * np.float32(shift)
+    packed = _rounded.candidates(candidates, 32)
+    rounded = _rounded.queries(queries, packed, 12)
+    flat = packed.panels[:, :, :, None].view(np.uint8).transpose(0, 2, 1, 3).reshape(-1, packed.panels.shape[1] * 4)
+    groups = rounded.bytes[:, :, :, None].view(np.int8).transpose(0, 2, 1, 3).reshape(-1, flat.shape[1])
+    sums = groups.astype(np.int64) @ flat[:400].astype(np.int64).T + rounded.starts.reshape(-1, 1)
+    scores = (rounded.bases.reshape(-1, 1) + rounded.steps.reshape(-1, 1) * sums.astype(np.float32))[:50]
+    true = queries.astype(np.float64) @ candidates.astype(np.float64).T
+    assert (np.abs(scores - true) <= rounded.bound[:, None]).all()
+    if shift in (0.0, 1e-30):
+        assert (rounded.bound <= 0.1 * np.abs(true).max()).all()
+
+
+def test_bytes_that_tell_nothing_apart_are_given_up():
+    generator = np.random.default_rng(0)
+    queries = generator.normal(size=(60, 16)).astype(np.float32)
+    candidates = (generator.normal(size=(5000, 16)) * 1e-4).astype(np.float32)
+    candidates[0] = 100
+    nothing = Exclusions(np.zeros(61, dtype=np.int64), np.empty(0, dtype=np.int32))
+    coarse, fine = ExactIndex(candidates, compiled=True), ExactIndex(candidates, compiled=False)
+    for _ in range(2):
+        for found, expected in zip(coarse.search(queries, 50, nothing), fine.search(queries, 50, nothing), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    assert [isinstance(packed, _rounded.RoundedCandidates) for packed in coarse._packed] == IN_BYTES[::-1]
 
 
 def test_scores_have_the_same_bits_compiled_and_not():
