@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
             $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check test-long test-long-readers test-long-kill test-long-io test-long-rot test-long-properties test-long-mutation coverage soak test-tools test-airflow test-pythons dist sbom lock format wheel-test clean
+.PHONY: demo test check test-long test-long-readers test-long-kill test-long-io test-long-rot test-long-rest test-long-properties test-long-mutation coverage soak test-tools test-airflow test-pythons dist sbom lock format wheel-test clean
 
 demo: $(VENV)/.runs
 	$(BIN)/recbatch demo --lake $(LAKE) --data-dir $(DATA)
@@ -23,12 +23,15 @@ check: $(VENV)/.tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 2 --dist loadfile tests/unit
 
-# About an hour in all, on two cores; each part prints its figures.
-test-long: test-long-readers test-long-kill test-long-io test-long-rot test-long-properties test-long-mutation
-	$(BIN)/pytest -m "long and not (readers or kill or io or rot or soak)" -s tests/functional
+# Under an hour in all, on two cores: two parts at a time; each prints its figures when it is done.
+test-long: $(VENV)/.tests
+	$(MAKE) -j2 --output-sync=target $(addprefix test-long-,kill io readers rest rot properties mutation)
 
 test-long-readers test-long-kill test-long-io test-long-rot: test-long-%: $(VENV)/.tests
 	$(BIN)/pytest -m "long and $*" -s tests/functional
+
+test-long-rest: $(VENV)/.tests
+	$(BIN)/pytest -m "long and not (readers or kill or io or rot or soak)" -s tests/functional
 
 # Sixty nights in a row with four faults among them; at most 45 minutes on two cores. Prints a line per night.
 soak: $(VENV)/.tests
@@ -44,9 +47,9 @@ TRUSTED := $(addprefix tests/unit/test_,store.py publish.py collecting.py retire
              views_catalog.py views_withdrawn.py) \
            $(addprefix tests/integration/test_,lake_of_a_night.py views_checks.py views_earlier.py)
 
-# Every fifth change of each function, some twenty minutes on two cores; ONLY="*" takes all, ONLY="recbatch.store*" a module.
+# The first change of each function and every tenth from there; ONLY="*" takes all, ONLY="recbatch.store*" a module.
 # What was killed is remembered in mutants/, so it can be interrupted.
-ONLY ?= *[16]
+ONLY ?= *1
 test-long-mutation: $(VENV)/.tests
 	$(BIN)/python -m mutmut run "$(ONLY)"
 	$(BIN)/python .ci/mutation.py
