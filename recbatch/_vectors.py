@@ -66,20 +66,24 @@ def at_least(context: Any, scores: Any, row: Any, start: Any, floor: Any) -> Any
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def products(context: Any, queries: Any, group: Any, panels: Any, panel: Any, scores: Any, column: Any) -> Any:
-    """scores[q, column + c] = Σ queries[group, i, q] · panels[panel, i, c]: `ROWS` queries, `COLUMNS` candidates."""
+def products(
+    context: Any, queries: Any, group: Any, first: Any, panels: Any, panel: Any, scores: Any, row: Any, column: Any
+) -> Any:
+    """scores[row + q, column + c] = Σ queries[group, i, first + q] · panels[panel, i, c]: `ROWS` by `COLUMNS` sums."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kinds = signature.args
-        left, width = _sheet(context, builder, kinds[0], arguments[0], arguments[1])
-        right, _ = _sheet(context, builder, kinds[2], arguments[2], arguments[3])
-        sums = _tile(builder, left, right, width, [ir.Constant(_floats(), [0.0] * LENGTH)] * ROWS, _sum)
-        for row, of_row in enumerate(sums):
-            out, _ = _line(context, builder, kinds[4], arguments[4], width.type(row))
-            _store(builder, out, arguments[5], of_row)
+        left, width, stride = _sheet(context, builder, kinds[0], arguments[0], arguments[1])
+        right, _, _ = _sheet(context, builder, kinds[3], arguments[3], arguments[4])
+        begin = [ir.Constant(_floats(), [0.0] * LENGTH)] * ROWS
+        sums = _tile(builder, builder.gep(left, [arguments[2]]), stride, right, width, begin, _sum)
+        for number, of_row in enumerate(sums):
+            place = builder.add(arguments[6], arguments[6].type(number))
+            out, _ = _line(context, builder, kinds[5], arguments[5], place)
+            _store(builder, out, arguments[7], of_row)
         return context.get_dummy_value()
 
-    return _in_rows(types.void(queries, group, panels, panel, scores, column)), generate
+    return _in_rows(types.void(queries, group, first, panels, panel, scores, row, column)), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -94,8 +98,8 @@ def byte_products(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kinds, group = signature.args, arguments[4]
-        left, width = _sheet(context, builder, kinds[0], arguments[0], group)
-        right, _ = _sheet(context, builder, kinds[5], arguments[5], arguments[6])
+        left, width, stride = _sheet(context, builder, kinds[0], arguments[0], group)
+        right, _, _ = _sheet(context, builder, kinds[5], arguments[5], arguments[6])
         own = [_line(context, builder, kinds[i], arguments[i], group)[0] for i in (1, 2, 3)]
 
         def everywhere(line: Any, row: int) -> Any:
@@ -103,7 +107,7 @@ def byte_products(
             return _everywhere(builder, value, ir.VectorType(value.type, LENGTH))
 
         begin = [everywhere(own[0], row) for row in range(ROWS)]
-        sums = _tile(builder, left, right, width, begin, _byte_sum)
+        sums = _tile(builder, left, stride, right, width, begin, _byte_sum)
         for row, of_row in enumerate(sums):
             out, _ = _line(context, builder, kinds[7], arguments[7], width.type(row))
             step, base = everywhere(own[1], row), everywhere(own[2], row)
@@ -120,8 +124,10 @@ def _floats() -> Any:
     return ir.VectorType(_FLOAT, LENGTH)
 
 
-def _tile(builder: Any, left: Any, right: Any, width: Any, begin: Any, add: Any) -> Any:
+def _tile(builder: Any, left: Any, stride: Any, right: Any, width: Any, begin: Any, add: Any) -> Any:
     """Sums over `width` of what `ROWS` numbers of `left` and `COLUMNS` of `right` add to a beginning per row.
+
+    The next numbers of `left` lie `stride` further, those of `right` behind the last.
 
     All of them stay in registers: that is what the two numbers are made for, by the length of the machine's vectors.
     """
@@ -131,7 +137,7 @@ def _tile(builder: Any, left: Any, right: Any, width: Any, begin: Any, add: Any)
         for place in sums[row]:
             builder.store(begin[row], place)
     with cgutils.for_range(builder, width) as loop:
-        line = builder.gep(left, [builder.mul(loop.index, width.type(ROWS))])
+        line = builder.gep(left, [builder.mul(loop.index, stride)])
         start = builder.mul(loop.index, width.type(COLUMNS))
         some = [_load(builder, right, builder.add(start, width.type(part * LENGTH)), vector) for part in parts]
         for row in range(ROWS):
@@ -139,6 +145,35 @@ def _tile(builder: Any, left: Any, right: Any, width: Any, begin: Any, add: Any)
             for part in parts:
                 builder.store(add(builder, query, some[part], builder.load(sums[row][part])), sums[row][part])
     return [[builder.load(place) for place in row] for row in sums]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def turn(context: Any, source: Any, rows: Any, start: Any, target: Any, sheet: Any, column: Any) -> Any:
+    """target[sheet, start + i, column + r] = source[rows[0, r], start + i] for `LENGTH` rows r and as many i."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, vector = signature.args, _floats()
+        which, _ = _line(context, builder, kinds[1], arguments[1], _INT(0))
+        held = []
+        for number in range(LENGTH):
+            row = builder.load(builder.gep(which, [_INT(number)]))
+            held.append(_load(builder, _line(context, builder, kinds[0], arguments[0], row)[0], arguments[2], vector))
+        step = 1
+        while step < LENGTH:  # exchanges one bit of the row with the same bit of the column
+            upper = [number for number in range(LENGTH) if not number & step]
+            low = [i + LENGTH - step if i & step else i for i in range(LENGTH)]
+            high = [i + LENGTH if i & step else i + step for i in range(LENGTH)]
+            for number in upper:
+                pair = held[number], held[number + step]
+                held[number], held[number + step] = (_shuffled(builder, *pair, lanes) for lanes in (low, high))
+            step *= 2
+        out, _, columns = _sheet(context, builder, kinds[3], arguments[3], arguments[4])
+        for number, one in enumerate(held):
+            place = builder.add(arguments[2], arguments[2].type(number))
+            _store(builder, builder.gep(out, [builder.mul(place, columns)]), arguments[5], [one])
+        return context.get_dummy_value()
+
+    return _in_rows(types.void(source, rows, start, target, sheet, column)), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -199,17 +234,17 @@ def _higher(builder: Any, left: Any, right: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", left, right), left, right)
 
 
-def _sheet(context: Any, builder: Any, kind: Any, value: Any, number: Any) -> tuple[Any, Any]:
-    """Where a sheet of a C-ordered block of sheets begins, and its rows."""
+def _sheet(context: Any, builder: Any, kind: Any, value: Any, number: Any) -> tuple[Any, Any, Any]:
+    """Where a sheet of a C-ordered block of sheets begins, its rows and columns."""
     array = context.make_array(kind)(context, builder, value)
     _, rows, columns = cgutils.unpack_tuple(builder, array.shape, 3)
-    return builder.gep(array.data, [builder.mul(number, builder.mul(rows, columns))]), rows
+    return builder.gep(array.data, [builder.mul(number, builder.mul(rows, columns))]), rows, columns
 
 
 def _everywhere(builder: Any, value: Any, vector: Any) -> Any:
     """A vector that holds one number throughout."""
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _INT(0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT, vector.count), [0] * vector.count))
+    return _shuffled(builder, one, one, [0] * vector.count)
 
 
 def _sum(builder: Any, left: Any, right: Any, so_far: Any) -> Any:
@@ -241,6 +276,9 @@ def _load(builder: Any, line: Any, start: Any, vector: Any) -> Any:
     return builder.load(place, align=4)
 
 
+def _shuffled(builder: Any, left: Any, right: Any, lanes: list[int]) -> Any:
+    return builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(_INT, len(lanes)), lanes))
+
+
 def _part(builder: Any, vector: Any, first: int, count: int) -> Any:
-    which = ir.Constant(ir.VectorType(_INT, count), list(range(first, first + count)))
-    return builder.shuffle_vector(vector, vector, which)
+    return _shuffled(builder, vector, vector, list(range(first, first + count)))

@@ -206,7 +206,7 @@ def pack(queries, packed):
 def of_bytes(byte_products: Loop) -> Loop:
     """`products` of queries and panels of bytes; see `_rounded`."""
 
-    def loop(packed, group, panels, panel, scores, column):
+    def loop(packed, group, first, panels, panel, scores, row, column):
         byte_products(packed[0], packed[1], packed[2], packed[3], group, panels, panel, scores, column)
 
     return loop
@@ -239,7 +239,7 @@ def search(products: Loop, select: Loop) -> Loop:
             most = values.shape[1] if end < len(panels) else k + k // 16
             for low in range(0, len(queries), rows):
                 for panel in range(start, end):
-                    products(packed, low // rows, panels, panel, scores, (panel - start) * columns)
+                    products(packed, low // rows, 0, panels, panel, scores, 0, (panel - start) * columns)
                 if first + width > len(candidates):
                     scores[:, len(candidates) - first :] = -np.inf
                 scored += select(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def largest(factors: EventFactors, histories: Events, candidates: Float32s, foun
     """
     kernel = _kernel()
     dim, panels = factors.vectors.shape[1], -(-found.shape[1] // kernel.columns)
-    groups = -(-int(histories.counts.max(initial=0)) // kernel.rows)
+    groups = -(-int(histories.counts.max(initial=0)) // kernel.together)
     ends = np.cumsum(factors.widths)
     which = np.zeros(found.shape, dtype=np.int32)
     kernel.loop(
@@ -36,9 +37,9 @@ def largest(factors: EventFactors, histories: Events, candidates: Float32s, foun
         candidates,
         found,
         slack,
-        _compiling.zeros(1, dim, kernel.rows),
+        _compiling.zeros(1, dim, kernel.together),
         _compiling.zeros(panels, dim, kernel.columns),
-        _compiling.zeros(groups * kernel.rows, panels * kernel.columns),
+        _compiling.zeros(groups * kernel.together, panels * kernel.columns),
         which,
     )
     return which
@@ -51,8 +52,9 @@ class _Kernel:
         from recbatch import _vectors
 
         jit = numba.njit(nogil=True)
-        self.rows, self.columns = _vectors.ROWS, _vectors.COLUMNS
-        shares = jit(_shares_of_user(_vectors.products, jit(_pack_items), jit(_pack_events)))
+        self.columns, self.together = _vectors.COLUMNS, math.lcm(_vectors.ROWS, _vectors.LENGTH)
+        pack = jit(_pack(_vectors.turn, _vectors.LENGTH))
+        shares = jit(_shares_of_user(_vectors.products, _vectors.ROWS, pack, jit(_weigh)))
         self.loop = jit(_loop(shares, jit(_two_best), jit(_settle)))
         _compiling.compiled()
 
@@ -60,39 +62,45 @@ class _Kernel:
 _kernel = functools.cache(_Kernel)
 
 
-def _pack_items(candidates: Any, found: Any, user: Any, panels: Any) -> None:
-    columns = panels.shape[2]
-    for place in range(found.shape[1]):
-        panel, column, candidate = place // columns, place % columns, max(found[user, place], 0)
-        for i in range(panels.shape[1]):
-            panels[panel, i, column] = candidates[candidate, i]
+def _pack(turn: Any, length: Any) -> Any:
+    """Rows of a matrix side by side: column c of the sheet is the row that stands at `first + c`, the last repeated."""
+
+    def loop(matrix: Any, rows: Any, first: Any, end: Any, packed: Any, sheet: Any) -> None:
+        width = packed.shape[1]
+        some = np.empty((1, length), dtype=np.int32)
+        for column in range(0, packed.shape[2], length):
+            for i in range(length):
+                some[0, i] = max(rows[min(first + column + i, end - 1)], 0)
+            for start in range(0, width - width % length, length):
+                turn(matrix, some, start, packed, sheet, column)
+            for place in range(width - width % length, width):
+                for i in range(length):
+                    packed[sheet, place, column + i] = matrix[some[0, i], place]
+
+    return loop
 
 
-def _pack_events(
-    vectors: Any, starts: Any, ends: Any, weights: Any, items: Any, first: Any, end: Any, packed: Any
-) -> None:
-    for row in range(packed.shape[2]):
-        event = min(first + row, end - 1)  # the last group is filled up with the last event
-        item = items[event]
-        for part in range(len(starts)):
-            weight = weights[part, event]
-            for i in range(starts[part], ends[part]):
-                packed[0, i, row] = vectors[item, i] * weight
+def _weigh(packed: Any, starts: Any, ends: Any, weights: Any, first: Any, count: Any) -> None:
+    for part in range(len(starts)):
+        for place in range(starts[part], ends[part]):
+            for event in range(count):
+                packed[0, place, event] *= weights[part, first + event]
 
 
-def _shares_of_user(products: Any, pack_items: Any, pack_events: Any) -> Any:
+def _shares_of_user(products: Any, at_once: Any, pack: Any, weigh: Any) -> Any:
     def loop(  # type: ignore[no-untyped-def]
-        vectors, starts, ends, weights, items, offsets, candidates, found, user, packed, panels, shares
+        vectors, starts, ends, weights, items, first, end, candidates, listed, packed, panels, shares
     ):
         together, columns = packed.shape[2], panels.shape[2]
-        pack_items(candidates, found, user, panels)
-        first, end = offsets[user], offsets[user + 1]
-        for group in range((end - first + together - 1) // together):
-            start = group * together
-            pack_events(vectors, starts, ends, weights, items, first + start, end, packed)
-            some = shares[start : start + together]
-            for panel in range(len(panels)):
-                products(packed, 0, panels, panel, some, panel * columns)
+        for panel in range(len(panels)):
+            pack(candidates, listed, panel * columns, len(listed), panels, panel)
+        for start in range(first, end, together):
+            count = min(together, end - start)
+            pack(vectors, items, start, end, packed, 0)
+            weigh(packed, starts, ends, weights, start, count)
+            for row in range(0, count, at_once):
+                for panel in range(len(panels)):
+                    products(packed, 0, row, panels, panel, shares, start - first + row, panel * columns)
 
     return loop
 
@@ -138,8 +146,9 @@ def _loop(shares_of_user: Any, two_best: Any, settle: Any) -> Any:
         for user in range(len(found)):
             first, count = offsets[user], offsets[user + 1] - offsets[user]
             shares_of_user(
-                vectors, starts, ends, weights, items, offsets, candidates, found, user, packed, panels, shares
-            )
+                vectors, starts, ends, weights, items, first, first + count, candidates, found[user], packed, panels,
+                shares,
+            )  # fmt: skip
             two_best(shares, count, best, second, which)
             for place in range(found.shape[1]):
                 floor, candidate = best[place] - slack[user, place], found[user, place]

@@ -80,9 +80,22 @@ def test_products_are_sums_of_products_with_shorter_vectors_too(fused, monkeypat
     panels = generator.normal(size=(3, 5, 16)).astype(np.float32)
     scores = np.full((6, 40), 9, dtype=np.float32)
     products = _vectors.products
-    numba.njit(lambda q, p, s: products(q, 1, p, 2, s, 20))(queries, panels, scores)
+    numba.njit(lambda q, p, s: products(q, 1, 0, p, 2, s, 0, 20))(queries, panels, scores)
     np.testing.assert_allclose(scores[:, 20:36], queries[1].T @ panels[2], rtol=1e-4, atol=1e-5)
     assert (scores[:, :20] == 9).all() and (scores[:, 36:] == 9).all()
+
+
+@pytest.mark.parametrize("length", sorted({8, _vectors.LENGTH}))
+def test_rows_are_turned_into_columns(length, monkeypatch):
+    monkeypatch.setattr(_vectors, "LENGTH", length)
+    source = np.random.default_rng(0).normal(size=(30, 40)).astype(np.float32)
+    rows = np.random.default_rng(1).integers(0, 30, size=(1, length)).astype(np.int32)
+    target = np.full((2, 40, 50), 9, dtype=np.float32)
+    turn = _vectors.turn
+    numba.njit(lambda s, r, t: turn(s, r, 20, t, 1, 30))(source, rows, target)
+    expected = np.full((2, 40, 50), 9, dtype=np.float32)
+    expected[1, 20 : 20 + length, 30 : 30 + length] = source[rows[0], 20 : 20 + length].T
+    np.testing.assert_array_equal(target, expected)
 
 
 @pytest.mark.parametrize("k", [5, 100, 900])
