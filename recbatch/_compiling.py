@@ -6,6 +6,7 @@ far. Nothing is cached on disk: numba's cache files are pickles.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -33,6 +34,14 @@ def is_due(operations: float) -> bool:
 def compiled() -> None:
     """Says that loops have been compiled: whatever comes uses them."""
     _done[0] = max(_done[0], _DUE_AFTER)
+
+
+@functools.cache
+def has_bytes() -> bool:
+    """Whether the machine multiplies and sums four bytes at a time (AVX-512 VNNI)."""
+    from llvmlite import binding
+
+    return bool(binding.get_host_cpu_features().get("avx512vnni"))
 
 
 def zeros(*shape: int) -> Float32s:

@@ -17,8 +17,6 @@ from recbatch._compiling import CHUNK, LANES
 
 _HAS = binding.get_host_cpu_features()
 FUSED = bool(_HAS.get("fma"))
-BYTES = bool(_HAS.get("avx512vnni"))
-"""Whether the machine multiplies and sums four bytes at a time."""
 LENGTH = 16 if _HAS.get("avx512f") else 8
 """Numbers per vector: 32 vectors of 16 with AVX-512, 16 of 8 with AVX2."""
 COLUMNS = 2 * LENGTH

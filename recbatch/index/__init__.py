@@ -116,7 +116,7 @@ def _tuned(
     k: int,
     lines: list[str],
 ) -> tuple[Index, Certificate]:
-    oracle, target = ExactIndex(candidates), settings.target_recall
+    oracle, target = ExactIndex(candidates, in_bytes=False), settings.target_recall
     certificate = certify(index, oracle, queries, exclude, k=k, target=target)
     for _ in range(_RETUNES):
         if certificate.passed or not isinstance(index, ScannIndex) or index.is_exact:
@@ -126,6 +126,6 @@ def _tuned(
         certificate = certify(index, oracle, queries, exclude, k=k, target=target)
     if not certificate.passed:
         lines.append(f"recall {certificate.recall:.4f} below {target}: exact search takes over")
-        index = oracle
+        index = ExactIndex(candidates)
         certificate = certify(index, oracle, queries, exclude, k=k, target=target)
     return index, certificate

@@ -53,11 +53,6 @@ Packed = Float32s | RoundedCandidates
 """Candidates as the products read them; see `packed`."""
 
 
-def has_bytes() -> bool:
-    """Whether this machine multiplies bytes faster than numbers."""
-    return _kernels().has_bytes
-
-
 def packed(candidates: Float32s, *, in_bytes: bool) -> Packed:
     """Candidates as the products read them: shape (panels, dim, candidates of a panel), the last filled up with 0.
 
@@ -174,7 +169,6 @@ def keys_among(
 class _Kernels:
     rows: int
     columns: int
-    has_bytes: bool
     pack: Any
     search: Any
     search_bytes: Any
@@ -201,4 +195,4 @@ def _kernels() -> _Kernels:
     last = jit(_loops.keys(dot, key)), jit(_loops.keys_among(dot, key))
     compiled()
     pack, scores = jit(_loops.pack), jit(_loops.score(dot))
-    return _Kernels(vectors.ROWS, vectors.COLUMNS, vectors.BYTES, pack, search, search_bytes, scores, *last)
+    return _Kernels(vectors.ROWS, vectors.COLUMNS, pack, search, search_bytes, scores, *last)

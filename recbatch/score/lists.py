@@ -26,6 +26,7 @@ from recbatch.contracts import (
 from recbatch.errors import DataError
 from recbatch.rules import NONE, Rules
 from recbatch.score import barring
+from recbatch.score._named import named, rows_of
 from recbatch.score.because import reasons
 from recbatch.score.catalogue import Catalogue, exclusions
 from recbatch.score.drafting import Draft
@@ -180,18 +181,12 @@ def to_table(lists: Lists, data: Dataset, first_rank: int = 1, last_rank: int | 
     because = flat(lists.because[:, window])
     ranks = np.arange(first_rank, first_rank + positions.shape[1], dtype=np.int16)
     columns = {
-        "user_id": _named(pa.array(np.repeat(lists.users, there.sum(axis=1))), data.user_ids),
+        "user_id": named(pa.array(np.repeat(lists.users, there.sum(axis=1))), data.user_ids),
         "rank": pa.array(flat(np.broadcast_to(ranks, positions.shape))),
-        "item_id": _named(items, data.item_ids),
-        "title": _named(items, data.titles),
+        "item_id": named(items, data.item_ids),
+        "title": named(items, data.titles),
         "score": pa.array(flat(lists.scores[:, window])),
-        "source": _named(pa.array(flat(lists.sources[:, window])), pa.array(schemas.SOURCES)),
-        "because_item_id": _named(pa.array(because, mask=because == NO_ITEM), data.item_ids),
+        "source": named(pa.array(flat(lists.sources[:, window])), pa.array(schemas.SOURCES)),
+        "because_item_id": named(pa.array(because, mask=because == NO_ITEM), data.item_ids),
     }
-    nullable = {field.name: field.nullable for field in schemas.arrow(schemas.RECOMMENDATIONS)}
-    fields = [pa.field(name, column.type, nullable=nullable[name]) for name, column in columns.items()]
-    return pa.table(list(columns.values()), schema=pa.schema(fields))
-
-
-def _named(positions: pa.Array, names: pa.StringArray) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(positions, names)
+    return rows_of(schemas.RECOMMENDATIONS, columns)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recbatch import schemas
 from recbatch.contracts import NO_ITEM, Dataset, Exclusions, Float32s, Index, Int64s
+from recbatch.score._named import named, rows_of
 from recbatch.score.catalogue import Catalogue
 
 
@@ -23,22 +25,24 @@ def similar_items(catalogue: Catalogue, data: Dataset, index: Index, count: int)
         Rows sorted by item id as text and rank; an item alone in its catalogue has none.
     """
     unit = unit_vectors(catalogue)
-    itself = themselves(np.arange(len(unit), dtype=np.int64))
     wanted = min(count, len(unit) - 1)
-    found, scores = index.search(unit, wanted, itself) if wanted > 0 else (np.empty((len(unit), 0)), None)
+    if wanted <= 0:
+        return schemas.arrow(schemas.SIMILAR_ITEMS).empty_table()
+    found, scores = index.search(unit, wanted, themselves(np.arange(len(unit), dtype=np.int64)))
+    by_id = pc.sort_indices(data.item_ids.take(pa.array(catalogue.positions))).to_numpy()
+    found, scores = found[by_id], scores[by_id]
     row, column = np.nonzero(found != NO_ITEM)
-    neighbours = pa.array(catalogue.positions[found[row, column]] if len(row) else np.empty(0, dtype=np.int32))
-    table = pa.table(
+    neighbours = pa.array(catalogue.positions[found[row, column]])
+    return rows_of(
+        schemas.SIMILAR_ITEMS,
         {
-            "item_id": data.item_ids.take(pa.array(catalogue.positions[row])),
+            "item_id": named(pa.array(catalogue.positions[by_id[row]]), data.item_ids),
             "rank": pa.array((column + 1).astype(np.int16)),
-            "similar_item_id": data.item_ids.take(neighbours),
-            "similar_title": data.titles.take(neighbours),
-            "score": pa.array(scores[row, column] if scores is not None else np.empty(0, dtype=np.float32)),
+            "similar_item_id": named(neighbours, data.item_ids),
+            "similar_title": named(neighbours, data.titles),
+            "score": pa.array(scores[row, column]),
         },
-        schema=schemas.arrow(schemas.SIMILAR_ITEMS),
     )
-    return table.sort_by([("item_id", "ascending"), ("rank", "ascending")])
 
 
 def themselves(candidates: Int64s) -> Exclusions:

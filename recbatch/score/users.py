@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from recbatch import schemas
 from recbatch.contracts import NO_TIME, Bools, Dataset, Events, Int64s
+from recbatch.score._named import named, rows_of
 
 
 def user_table(
@@ -97,14 +98,14 @@ def history_table(data: Dataset, users: slice, length: int) -> pa.Table:
     rank = np.arange(len(user)) - np.searchsorted(user, user) + 1
     kept = rank <= length
     latest, user, rank = latest[kept], user[kept], rank[kept]
-    return pa.table(
+    return rows_of(
+        schemas.HISTORIES,
         {
-            "user_id": data.user_ids[users].take(pa.array(user)),
+            "user_id": named(pa.array(user + np.int32(users.start)), data.user_ids),
             "rank": pa.array(rank.astype(np.int16)),
-            "item_id": data.item_ids.take(pa.array(mine.items[latest])),
+            "item_id": named(pa.array(mine.items[latest]), data.item_ids),
             "occurred_at": _timestamps(mine.occurred_at[latest]),
         },
-        schema=schemas.arrow(schemas.HISTORIES),
     )
 
 

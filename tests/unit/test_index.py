@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from recbatch import _threads, _vectors
+from recbatch import _compiling, _threads, _vectors
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
 from recbatch.index import ExactIndex, _compiled, _rounded, build_certified, certify, exact, sample_users
@@ -46,7 +46,7 @@ def test_exact_search_equals_sorting_everything(items, k):
     assert (scores[:, :-1] >= scores[:, 1:]).all()
 
 
-IN_BYTES = [False, True] if _vectors.BYTES else [False]
+IN_BYTES = [False, True] if _compiling.has_bytes() else [False]
 """A machine that does not multiply bytes never looks at them."""
 
 
