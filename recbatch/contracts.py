@@ -111,7 +111,9 @@ class Events:
         return np.repeat(np.arange(self.num_users, dtype=np.int32), self.counts)
 
     def where(self, keep: Bools) -> Events:
-        """The events where `keep` (shape (events,)) is true, users unchanged; self is not changed."""
+        """The events where `keep` (shape (events,)) is true, users unchanged; self where it is true throughout."""
+        if keep.all():
+            return self
         kept_before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
         return Events(
             kept_before[self.offsets], self.items[keep], self.occurred_at[keep], self.weights[keep], self.ratings[keep]
@@ -120,10 +122,15 @@ class Events:
     def of_users(self, users: slice | Int32s | Int64s) -> Events:
         """The events of some users, in the order asked for; the result's user i is users[i]."""
         positions = np.arange(*users.indices(self.num_users)) if isinstance(users, slice) else users
-        counts = self.counts[positions]
+        return self._from(self.offsets[positions], self.counts[positions])
+
+    def newest_of(self, users: Int32s | Int64s, counts: Int64s) -> Events:
+        """The last `counts` events of each of some users, no more than they have, in the order asked for."""
+        return self._from(self.offsets[1:][users] - counts, counts)
+
+    def _from(self, first: Int64s, counts: Int64s) -> Events:
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-        rows = np.repeat(self.offsets[positions], counts) + within
+        rows = np.repeat(first - offsets[:-1], counts) + np.arange(offsets[-1])
         return Events(offsets, self.items[rows], self.occurred_at[rows], self.weights[rows], self.ratings[rows])
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from recbatch.contracts import Int32s
 
 Float64s = npt.NDArray[np.float64]
+_RESAMPLES_AT_ONCE = 32
 
 
 def _held_out(user_of: Int32s, users: int) -> Float64s:
@@ -122,8 +123,11 @@ def bootstrap_intervals(values: Float64s, samples: int, seed: int) -> tuple[Floa
     """
     generator, users = np.random.default_rng(seed), len(values)
     means = np.empty((samples, values.shape[1]))
-    for sample in range(samples):
-        drawn = np.bincount(generator.integers(users, size=users), minlength=users)
-        means[sample] = drawn @ values / users
+    times = np.empty((min(samples, _RESAMPLES_AT_ONCE), users))  # how often each user was drawn
+    for first in range(0, samples, len(times)):
+        some = times[: samples - first]
+        for drawn in some:
+            drawn[:] = np.bincount(generator.integers(users, size=users), minlength=users)
+        means[first : first + len(some)] = some @ values / users
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return low, high

@@ -51,13 +51,22 @@ class _Names:
         self.ids = ids
         self.dictionary = pa.StructArray.from_arrays([ids, titles], names=["item_id", "title"])
 
-    def places(self, texts: pa.DictionaryArray, table: str) -> Int32s:
+    def places(self, texts: pa.ChunkedArray, table: str) -> Int32s:
         """The place of each id; -1 for null."""
-        places = pc.index_in(texts.dictionary, value_set=self.ids)
-        if places.null_count:
-            unknown = texts.dictionary.filter(places.is_null())[0]
+        found, chunks = _found(texts, self.ids)
+        if found.null_count:
+            unknown = chunks[0].dictionary.filter(found.is_null())[0]
             raise DataError(f"{table}: item {unknown} does not stand in items; run the night again")
-        return _numpy(pc.fill_null(places.take(texts.indices), -1))
+        return np.concatenate([_numpy(pc.fill_null(found.take(chunk.indices), -1)) for chunk in chunks])
+
+
+def _found(texts: pa.ChunkedArray, among: pa.StringArray) -> tuple[pa.Array, list[pa.DictionaryArray]]:
+    """The place of each text of the dictionary that all chunks share, null for none; and the chunks.
+
+    One dictionary for all row groups: looking up anything hashes all that it is looked up among.
+    """
+    chunks = texts.unify_dictionaries().chunks or [pa.array([], pa.string()).dictionary_encode()]
+    return pc.index_in(chunks[0].dictionary, value_set=among), chunks
 
 
 class _Part:
@@ -95,11 +104,10 @@ class _Rows:
                 self._rest = self._rest.slice(cut)
                 break
             self._rest = next(self._batches, None)
-        parts = [self._columns(batch, users) for batch in taken]
-        if not parts:
+        if not taken:
             nothing = (np.empty(0, kind) for kind in (np.int32, np.float32, np.int8, np.int32))
             return _Part(np.empty(0, np.int32), tuple(nothing), len(users))
-        user_of, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        user_of, *columns = self._columns(pa.Table.from_batches(taken), users)
         if (np.diff(user_of) < 0).any():
             raise DataError(f"{self._name}: not sorted by user_id; run the night again")
         return _Part(user_of, tuple(columns), len(users))
@@ -109,19 +117,18 @@ class _Rows:
         if self._rest is not None:
             raise self._stranger(self._rest["user_id"][0])
 
-    def _columns(self, batch: pa.RecordBatch, users: pa.StringArray) -> tuple[np.ndarray, ...]:
-        ids = batch["user_id"]
-        user_of = pc.index_in(ids.dictionary, value_set=users).take(ids.indices)
+    def _columns(self, rows: pa.Table, users: pa.StringArray) -> tuple[np.ndarray, ...]:
+        user, users_of = _found(rows["user_id"], users)  # the dictionary holds more users than these rows
+        user_of = pa.chunked_array([user.take(chunk.indices) for chunk in users_of])
         if user_of.null_count:
-            raise self._stranger(ids.filter(user_of.is_null())[0])
-        source = batch["source"]
-        sources = pc.index_in(source.dictionary, value_set=pa.array(schemas.SOURCES)).take(source.indices)
+            raise self._stranger(rows["user_id"].filter(user_of.is_null())[0])
+        source, sources_of = _found(rows["source"], pa.array(schemas.SOURCES))
         return (
-            _numpy(user_of),
-            self._names.places(batch["item_id"], self._name),
-            _numpy(batch["score"]),
-            _numpy(sources).astype(np.int8),
-            self._names.places(batch["because_item_id"], self._name),
+            user_of.to_numpy(),
+            self._names.places(rows["item_id"], self._name),
+            rows["score"].to_numpy(),
+            np.concatenate([_numpy(source.take(chunk.indices)) for chunk in sources_of]).astype(np.int8),
+            self._names.places(rows["because_item_id"], self._name),
         )
 
     def _stranger(self, user: pa.Scalar) -> DataError:
@@ -159,7 +166,7 @@ def _batch(users: pa.StringArray, lists: _Part, buffer: _Part, names: _Names, sc
 def _popular(folder: Path, names: _Names, schema: pa.Schema) -> pa.RecordBatch:
     table = _read(folder, schemas.POPULAR, ["segment", "item_id", "score"])
     overall = table.filter(pc.equal(table["segment"], "all"))
-    items = names.places(overall["item_id"].combine_chunks().dictionary_encode(), schemas.POPULAR.name)
+    items = names.places(overall["item_id"].dictionary_encode(), schemas.POPULAR.name)
     source = np.full(len(items), schemas.SOURCES.index("popular"), dtype=np.int8)
     columns = [items, _numpy(overall["score"]), source, np.full(len(items), -1, dtype=np.int32)]
     return _record(pa.array([""]), np.array([0, len(items)]), columns, names, schema)

@@ -23,8 +23,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch import _threads
+from recbatch import _compiling, _threads
 from recbatch.contracts import Dataset, EventFactors, Events, Float32s, Int32s, Int64s
+from recbatch.model import _summing
 from recbatch.model.features import NO_TOKEN, FeatureSpace
 from recbatch.model.ratings import RatingHead, head_arrays, head_of, predict_ratings
 from recbatch.model.weights import History
@@ -158,7 +159,8 @@ class HistoryTowers:
             held for each core.
         """
         queries = np.empty((histories.num_users, self.dim), np.float32)
-        step = max(1, _CHUNK_BYTES // (4 * self.dim))
+        everywhere = -(-histories.num_users // _threads.workers())
+        step = max(1, min(_CHUNK_BYTES // (4 * self.dim), everywhere))
 
         def chunk(start: int) -> None:
             users = slice(start, min(start + step, histories.num_users))
@@ -217,11 +219,13 @@ class HistoryTowers:
 
     def _sum(self, histories: Events) -> Float32s:
         """Shape (users, dim - 1): Σ event vectors. Longest histories go first: users left at an age are a prefix."""
+        factors = self.event_factors(histories)
+        reach = max(reading.max_history for reading in self.readings)
+        if _compiling.is_due(2.0 * len(histories.items) * self.dim):
+            return _summing.sums(factors, histories, reach)
         longest_first = np.argsort(-histories.counts, kind="stable")
         lengths = histories.counts[longest_first]
         newest = histories.offsets[1:][longest_first] - 1
-        factors = self.event_factors(histories)
-        reach = max(reading.max_history for reading in self.readings)
         sums = np.zeros((histories.num_users, self.dim - 1), np.float32)
         vectors = np.empty_like(sums)
         for age in range(min(int(lengths.max(initial=0)), reach)):

@@ -91,7 +91,8 @@ class Catalogue:
 
 def _as_rows(events: Events, row_of_item: Int32s) -> Events:
     rows = row_of_item[events.items]
-    return replace(events.where(rows >= 0), items=rows[rows >= 0])
+    known = rows >= 0
+    return replace(events.where(known), items=rows if known.all() else rows[known])
 
 
 def _require_sound(embeddings: Float32s) -> None:

@@ -88,16 +88,16 @@ def history_table(data: Dataset, users: slice, length: int) -> pa.Table:
     Returns:
         Rows sorted by user and rank; a title done more than once stands at its last time.
     """
-    mine = _latest(data.events.of_users(users), length)
-    keys = mine.users_of_events().astype(np.int64) * data.num_items + mine.items
-    _, from_end = np.unique(keys[::-1], return_index=True)
-    latest = np.sort(len(keys) - 1 - from_end)[::-1]
+    mine, distinct = _latest(data.events, np.arange(*users.indices(data.num_users)), length)
+    latest = np.flatnonzero(distinct)
     user = mine.users_of_events()[latest]
-    order = np.argsort(user, kind="stable")
-    latest, user = latest[order], user[order]
-    rank = np.arange(len(user)) - np.searchsorted(user, user) + 1
+    ends = np.cumsum(np.bincount(user, minlength=mine.num_users))
+    rank = ends[user] - np.arange(len(latest))
     kept = rank <= length
     latest, user, rank = latest[kept], user[kept], rank[kept]
+    turned = np.empty_like(latest)  # the last of a user comes first
+    turned[np.searchsorted(user, user) + rank - 1] = np.arange(len(latest))
+    latest, user, rank = latest[turned], user[turned], rank[turned]
     return rows_of(
         schemas.HISTORIES,
         {
@@ -109,15 +109,31 @@ def history_table(data: Dataset, users: slice, length: int) -> pa.Table:
     )
 
 
-def _latest(events: Events, length: int) -> Events:
-    """The last events of each user, as many as hold `length` distinct items or all there are."""
-    after = np.repeat(events.offsets[1:], events.counts) - np.arange(len(events.items))
-    few = events.where(after <= 2 * length)
-    user = few.users_of_events().astype(np.int64)
-    width = int(few.items.max(initial=0)) + 1
-    distinct = np.bincount(np.unique(user * width + few.items) // width, minlength=events.num_users)
-    again = (distinct < length) & (few.counts < events.counts)
-    return few if not again.any() else events.where((after <= 2 * length) | again[events.users_of_events()])
+def _latest(events: Events, users: Int64s, length: int) -> tuple[Events, Bools]:
+    """The last events of users, as many as hold `length` distinct items or all there are.
+
+    And of each, whether it is the last of its user with its item.
+    """
+    counts = events.counts[users]
+    few = np.minimum(counts, 2 * length)
+    mine = events.newest_of(users, few)
+    last = _last_of_each(mine)
+    again = (np.bincount(mine.users_of_events()[last], minlength=len(users)) < length) & (few < counts)
+    if not again.any():
+        return mine, last
+    mine = events.newest_of(users, np.where(again, counts, few))
+    return mine, _last_of_each(mine)
+
+
+def _last_of_each(events: Events) -> Bools:
+    """Shape (events,): whether no later event of its user has the same item."""
+    keys = events.users_of_events().astype(np.int64) * (int(events.items.max(initial=0)) + 1) + events.items
+    last = np.ones(len(keys), dtype=np.bool_)
+    ordered = np.sort(keys)  # many times faster than an order of them
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.argsort(keys, kind="stable")
+        last[order[:-1]] = keys[order[1:]] != keys[order[:-1]]
+    return last
 
 
 def _with_extras(table: pa.Table, source: pa.Table) -> pa.Table:

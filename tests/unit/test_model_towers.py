@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from recbatch import _compiling
 from recbatch.contracts import Events, Towers
 from recbatch.model import FeatureSpace, History, HistoryTowers, Part, Tokens, acc_at_k, concatenate, known_events
 from recbatch.model.features import Field
@@ -66,6 +67,14 @@ def test_a_query_does_not_depend_on_the_chunk(monkeypatch):
     whole = BOTH.embed(MIXED)
     monkeypatch.setattr("recbatch.model.towers._CHUNK_BYTES", 1)
     np.testing.assert_array_equal(BOTH.embed(MIXED), whole)
+
+
+def test_a_query_has_the_same_bits_compiled_and_not(monkeypatch):
+    queries = []
+    for compiled in (False, True):
+        monkeypatch.setattr(_compiling, "is_due", lambda operations, compiled=compiled: compiled)
+        queries.append(BOTH.embed(MIXED).view(np.int32))
+    np.testing.assert_array_equal(*queries)
 
 
 def test_a_query_is_the_bias_plus_its_event_vectors():
