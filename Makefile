@@ -30,7 +30,7 @@ test-long: $(VENV)/.tests
 test-long-readers test-long-kill test-long-io test-long-rot: test-long-%: $(VENV)/.tests
 	$(BIN)/pytest -m "long and $*" -s tests/functional
 
-test-long-rest: $(VENV)/.tests
+test-long-rest: $(VENV)/.bench
 	$(BIN)/pytest -m "long and not (readers or kill or io or rot or soak)" -s tests/functional
 
 # Sixty nights in a row with four faults among them; at most 45 minutes on two cores. Prints a line per night.
@@ -123,6 +123,11 @@ $(VENV)/.runs: requirements.lock pyproject.toml
 
 $(VENV)/.tests: $(VENV)/.runs requirements-dev.lock
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+# Peers of the benchmarks, of which a slow test wants one.
+$(VENV)/.bench: $(VENV)/.tests
+	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e '.[bench]'
 	touch $@
 
 clean:

@@ -79,7 +79,7 @@ def test_a_blocked_date_is_told_and_the_others_are_done(cli, base_lake, tmp_path
 
 
 COLD = [*FAST, "--set", "train.warm_start=false", "--set", "train.max_model_age_days=0"]
-TIMED = ("started_at", "finished_at", "seconds", "peak_bytes", "files", "checksum", "calibration")
+TIMED = ("started_at", "finished_at", "seconds", "part_seconds", "peak_bytes", "files", "checksum", "calibration")
 
 
 def content(lake, run_id):
