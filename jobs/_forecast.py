@@ -39,6 +39,8 @@ _EVIDENCE_OPERATIONS = 5.0e10
 """Multiplications and additions per second, of two cores: every event of a history with every title of the list."""
 _START_SECONDS = {"train": 8.0, "judge": 0.5, "index": 0.5, "audit": 1.0}
 """Imports and the work that does not grow."""
+_BEGUN_SECONDS = {"judge": 3.0, "score": 2.0, "write": 1.5, "audit": 3.0}
+"""Of a stage of the parent, what does not grow: loops compiled, the catalogue of titles."""
 _STEP_SECONDS = 0.006
 """Of a gradient step besides its products, which are three times a matrix product."""
 _PRODUCT_OPERATIONS = 5.0e10
@@ -218,8 +220,18 @@ def _seconds(
     }
     if not parent:
         return took
-    more = data.num_users / max(1, parent["users"])
-    seen = {name: seconds * more for name, seconds in parent["seconds"].items() if name in took and name != "train"}
+    was = parent["rows"]
+    more = {
+        "read": data.num_users / max(1, parent["users"]),
+        "judge": min(data.num_users, config.judge.users_most) / max(1, min(parent["users"], config.judge.users_most)),
+        "index": data.num_items / max(1, parent["items"]),
+        "score": rows / max(1, was["recommendations"] + was["recommendations_buffer"]),
+    }
+    more |= dict.fromkeys(("write", "audit"), more["score"])
+    seen = {}
+    for stage, times in more.items():
+        begun = min(parent["seconds"].get(stage, 0), _BEGUN_SECONDS.get(stage, 0))
+        seen[stage] = begun + (parent["seconds"].get(stage, 0) - begun) * times
     if trains and parent["train"].get("trained"):
         seen["train"] = parent["seconds"]["train"]
     return took | seen

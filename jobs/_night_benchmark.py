@@ -96,7 +96,7 @@ def measure(folder: Path, users: int, titles: int, events: float, settings: list
     write_files(folder / "few", min(users, _TRAINED_ON), titles, events, end)
     count = write_files(folder / "all", users, titles, events, end)
     common = ["nightly", "--lake", str(folder / "lake"), f"--set=train.max_steps={_STEPS}", "--json"]
-    before = [*common, "--memory-budget", "64GiB", "--k", "10", "--source", f"files:{folder / 'few'}"]
+    before = [*common, "--memory-budget", "64GiB", "--source", f"files:{folder / 'few'}"]
     trained = watch([*before, "--run-date", str(_RUN_DATE - timedelta(days=1))])
     if trained.code:
         raise DataError(f"the night that trains failed: {trained.output}")

@@ -91,7 +91,9 @@ class _Log:
         if not len(latest) or per_day[latest - start].sum() < _FEWEST_EVENTS:
             return _USUAL
         recent = np.flatnonzero(self.times >= latest[0] * DAY_MICROSECONDS)
-        recent = recent[np.argsort(self.times[recent], kind="stable")]
+        day = self.times[recent] // DAY_MICROSECONDS - latest[0]
+        few = day.max() < 2**16
+        recent = recent[np.argsort(day.astype(np.uint16) if few else day, kind="stable")]  # few are counted, not sorted
         newest = _Log(self.times[recent], self.items[recent], self.weights[recent], self.titles)
         first = zip(self.mornings(int(latest[0]), HALF_LIVES_DAYS), HALF_LIVES_DAYS, strict=True)
         met = [newest._met(counts, half_life, latest) for counts, half_life in first]
@@ -100,7 +102,7 @@ class _Log:
     def _met(self, counts: Float64s, half_life: float, days: Int64s) -> float:
         """Events of some ascending days that their mornings' first titles met, by 1 / log2(1 + rank).
 
-        `counts` are those of the first morning; the events are those of the days, in order.
+        `counts` are those of the first morning; the events are those of the days, day by day.
         """
         fade, met = 2.0 ** (-1 / half_life), 0.0
         first, end = (np.searchsorted(self.times, (days + past) * DAY_MICROSECONDS) for past in (0, 1))
