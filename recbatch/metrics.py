@@ -130,4 +130,5 @@ def bootstrap_intervals(values: Float64s, samples: int, seed: int) -> tuple[Floa
             drawn[:] = np.bincount(generator.integers(users, size=users), minlength=users)
         means[first : first + len(some)] = some @ values / users
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
-    return low, high
+    middle = values.mean(axis=0)  # of a constant, resampled means may differ from it in the last bit
+    return np.minimum(low, middle), np.maximum(high, middle)

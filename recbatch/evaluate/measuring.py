@@ -136,8 +136,6 @@ def _intervals(
     values = np.stack(list(figures.values()), axis=1)
     low, high = metrics.bootstrap_intervals(values, settings.bootstrap_samples, seed)
     means = values.mean(axis=0)
-    # The percentile of a constant may differ from its mean in the last bit.
-    low, high = np.minimum(low, means), np.maximum(high, means)
     return {name: (float(means[place]), float(low[place]), float(high[place])) for place, name in enumerate(figures)}
 
 

@@ -114,7 +114,8 @@ def calibrate(
     rows = np.arange(0, len(queries), max(1, len(queries) // _SAMPLE))
     sample = queries[rows], exclude.of_queries(rows)
     # Compiled here, so that its rate is the one of a large night.
-    rate, truth = _timed(lambda: ExactIndex(candidates, compiled=True).search(sample[0], k, sample[1])[0], warm=True)
+    oracle = ExactIndex(candidates, compiled=True)
+    rate, truth = _timed(lambda: oracle.search(sample[0], k, sample[1])[0], warm=True)
     trials = [Trial("exact", 0, 1.0, rate * len(rows), 0.0)]
     indexes: dict[tuple[str, int], Index] = {("exact", 0): exact}
     for engine in _engines(len(candidates)):
@@ -157,7 +158,7 @@ def _trials(
     direction = 0
     while 0 <= place < len(_EFFORTS):
         index = replace(built, effort=_EFFORTS[place])
-        rate, found = _timed(lambda index=index: index.search(sample[0], k, sample[1])[0])  # type: ignore[misc]
+        rate, found = _timed(lambda of=index: of.search(sample[0], k, sample[1])[0], warm=direction == 0)  # type: ignore[misc]
         recall = float(recalls(found, truth, len(candidates)).mean())
         yield Trial(engine, index.effort, recall, rate * len(sample[0]), build_seconds), index
         wanted = -1 if recall >= target else 1

@@ -23,7 +23,9 @@ _BLOCK_CELLS = 2**23
 """Scores held at once by each worker in NumPy's selection: 32 MiB."""
 _MOST_ROWS = 1_024
 _COMPILED_ROWS = 240
-"""Queries per call of the compiled search: a multiple of what it scores at once."""
+"""Queries per call of the compiled search at most: a multiple of what it scores at once."""
+_AT_ONCE = 12
+"""Queries that the compiled search scores at once, or twice as many."""
 _TOO_MANY = 2
 """So many times k scores of a query told apart one by one, on the way: bytes are too coarse for these candidates."""
 _PLAIN_ROWS, _PLAIN_WIDTH = 256, 2_304
@@ -66,7 +68,7 @@ class ExactIndex:
             in_bytes = _compiling.has_bytes() if self.in_bytes is None else self.in_bytes
             self._packed.append(_compiled.packed(self.candidates, in_bytes=in_bytes))
         one = self._compiled_block if compiled else self._numpy_block
-        step = _COMPILED_ROWS if compiled else self._rows_per_block()
+        step = _even(len(queries), _COMPILED_ROWS) if compiled else self._rows_per_block()
 
         def block(start: int) -> None:
             rows = slice(start, start + step)
@@ -120,6 +122,12 @@ def plain_products(index: ExactIndex, queries: Float32s) -> None:
             np.matmul(some, part.T, out=_threads.scratch(len(some), len(part)))
 
     _threads.run([partial(block, start) for start in range(0, len(queries), _PLAIN_ROWS)])
+
+
+def _even(queries: int, most: int) -> int:
+    """Queries per call, at most so many, such that all cores end at about the same time."""
+    calls = _threads.workers() * max(1, -(-queries // (most * _threads.workers())))
+    return -(-queries // (calls * _AT_ONCE)) * _AT_ONCE
 
 
 def _slice(exclude: Exclusions, rows: slice) -> Exclusions:
