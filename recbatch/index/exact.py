@@ -16,6 +16,7 @@ from recbatch import _compiling, _threads
 from recbatch.contracts import Exclusions, Float32s, Index, Int32s, Int64s
 from recbatch.index import _compiled
 from recbatch.index._finalists import longest, rounding_bound, top_k, unpack
+from recbatch.index._rounded import RoundedCandidates
 
 _GROUP = 16
 """NumPy's selection: the maximum of a group costs one pass, and only the k best groups are looked into."""
@@ -25,7 +26,7 @@ _MOST_ROWS = 1_024
 _COMPILED_ROWS = 240
 """Queries per call of the compiled search at most: a multiple of what it scores at once."""
 _AT_ONCE = 12
-"""Queries that the compiled search scores at once, or twice as many."""
+"""A multiple of the queries that the compiled search scores at once on any machine."""
 _TOO_MANY = 2
 """So many times k scores of a query told apart one by one, on the way: bytes are too coarse for these candidates."""
 _PLAIN_ROWS, _PLAIN_WIDTH = 256, 2_304
@@ -45,7 +46,7 @@ class ExactIndex:
     """Whether the compiled search looks at bytes first; none: where that is faster."""
     _longest: float = field(init=False, default=0.0)
     _packed: list[_compiled.Packed] = field(init=False, default_factory=list, repr=False, compare=False)
-    """The candidates once more, as the compiled search reads them; made when it is first used."""
+    """The candidates once more, as the compiled search reads them, the last way last; made when it is first used."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "candidates", np.ascontiguousarray(self.candidates))
@@ -67,7 +68,8 @@ class ExactIndex:
         if compiled and not self._packed:
             in_bytes = _compiling.has_bytes() if self.in_bytes is None else self.in_bytes
             self._packed.append(_compiled.packed(self.candidates, in_bytes=in_bytes))
-        one = self._compiled_block if compiled else self._numpy_block
+        told_apart: list[int] = []
+        one = partial(self._compiled_block, told_apart) if compiled else self._numpy_block
         step = _even(len(queries), _COMPILED_ROWS) if compiled else self._rows_per_block()
 
         def block(start: int) -> None:
@@ -75,6 +77,9 @@ class ExactIndex:
             positions[rows], scores[rows] = one(queries[rows], k, _slice(exclude, rows))
 
         _threads.run([partial(block, start) for start in range(0, len(queries), step)])
+        too_many = self.in_bytes is None and sum(told_apart) > _TOO_MANY * k * len(queries)
+        if too_many and isinstance(self._packed[-1], RoundedCandidates):
+            self._packed.append(_compiled.packed(self.candidates, in_bytes=False))
         return positions, scores
 
     def slack(self, queries: Float32s) -> Float32s:
@@ -84,20 +89,22 @@ class ExactIndex:
     def _rows_per_block(self) -> int:
         return int(np.clip(_BLOCK_CELLS // max(1, self.num_items), 1, _MOST_ROWS))
 
-    def _compiled_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
-        packed, survivors = self._packed[-1], _compiled.Survivors.none(exclude.offsets[:-1], k)
-        told_apart = _compiled.search(
-            queries,
-            self.candidates,
-            packed,
-            k,
-            ends=exclude.offsets[1:],
-            excluded=exclude.items,
-            slack=self.slack(queries),
-            into=survivors,
+    def _compiled_block(
+        self, told_apart: list[int], queries: Float32s, k: int, exclude: Exclusions
+    ) -> tuple[Int32s, Float32s]:
+        survivors = _compiled.Survivors.none(exclude.offsets[:-1], k)
+        told_apart.append(
+            _compiled.search(
+                queries,
+                self.candidates,
+                self._packed[-1],
+                k,
+                ends=exclude.offsets[1:],
+                excluded=exclude.items,
+                slack=self.slack(queries),
+                into=survivors,
+            )
         )
-        if self.in_bytes is None and len(self._packed) == 1 and told_apart > _TOO_MANY * k * len(queries):
-            self._packed.append(_compiled.packed(self.candidates, in_bytes=False))
         return unpack(_compiled.keys_of(queries, self.candidates, survivors), k)
 
     def _numpy_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
@@ -127,7 +134,7 @@ def plain_products(index: ExactIndex, queries: Float32s) -> None:
 def _even(queries: int, most: int) -> int:
     """Queries per call, at most so many, such that all cores end at about the same time."""
     calls = _threads.workers() * max(1, -(-queries // (most * _threads.workers())))
-    return -(-queries // (calls * _AT_ONCE)) * _AT_ONCE
+    return max(1, -(-queries // (calls * _AT_ONCE))) * _AT_ONCE
 
 
 def _slice(exclude: Exclusions, rows: slice) -> Exclusions:

@@ -162,6 +162,14 @@ def test_a_search_leaves_the_threads_of_the_matrix_product_as_they_were():
     assert _threads.workers() == 1 or all(set(counts) == {1} for counts in during)
 
 
+def test_nobody_finds_nothing():
+    candidates, nobody = np.eye(5, dtype=np.float32), np.zeros((0, 5), dtype=np.float32)
+    nothing = Exclusions(np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int32))
+    for compiled in (True, False):
+        found, scores = ExactIndex(candidates, compiled=compiled).search(nobody, 3, nothing)
+        assert found.shape == scores.shape == (0, 3)
+
+
 def test_ties_are_broken_by_position():
     generator = np.random.default_rng(0)
     candidates = np.repeat(generator.normal(size=(20, 6)), 30, axis=0).astype(np.float32)
