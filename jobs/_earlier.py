@@ -30,9 +30,7 @@ def account(tables: SourceTables, data: Dataset) -> Json:
         `events`, `titles`; `newest_at` (ISO time, UTC) and `newest_day_events` (on the day before the run date), none
         without times; `days`, ISO day → events, those without any left out; `columns`, as `SourceTables.columns`.
     """
-    times = data.events.occurred_at
-    timed = times != NO_TIME
-    times = times if timed.all() else times[timed]
+    times = data.events.where(data.events.occurred_at != NO_TIME).occurred_at
     end = int(np.datetime64(data.run_date, "D").astype(np.int64))
     counts = np.bincount(np.maximum(times // DAY_MICROSECONDS - (end - _DAYS) + 1, 0), minlength=_DAYS + 1)[1:]
     days = {(data.run_date - timedelta(days=_DAYS - n)).isoformat(): int(c) for n, c in enumerate(counts) if c}

@@ -205,6 +205,12 @@ class EventFactors:
     weights: Float32s
     """Shape (parts, events)."""
 
+    @property
+    def flat(self) -> tuple[Float32s, Int64s, Int64s, Float32s]:
+        """As compiled loops take it: vectors, the first column of each part, the one behind its last, weights."""
+        ends = np.cumsum(self.widths, dtype=np.int64)
+        return self.vectors, ends - self.widths, ends, self.weights
+
     def of(self, items: Int32s) -> Float32s:
         """Shape (events, d): the products, for events whose titles are `items` (events,)."""
         scaled = self.vectors[items]

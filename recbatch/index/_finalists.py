@@ -80,12 +80,6 @@ def top_k(
     return positions, best, finalists
 
 
-def longest(candidates: Float32s) -> float:
-    """Length of the longest candidate."""
-    squares = np.einsum("ij,ij->i", candidates, candidates, dtype=np.float64)
-    return float(np.sqrt(squares.max(initial=0.0)))
-
-
 def rounding_bound(queries: Float32s, longest: float) -> Float32s:
     """How far two float32 evaluation orders of one score can lie apart: shape (B,).
 

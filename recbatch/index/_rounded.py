@@ -59,6 +59,12 @@ class RoundedQueries:
     """Shape (B,): how far a rounded score may lie from the score in any order of float32."""
 
 
+def length_of_longest(vectors: np.ndarray[Any, Any]) -> float:
+    """Of vectors, shape (n, dim); 0 of none."""
+    squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    return float(np.sqrt(squares.max(initial=0.0)))
+
+
 def candidates(candidates: Float32s, columns: int) -> RoundedCandidates:
     """Rounds candidates.
 
@@ -79,8 +85,8 @@ def candidates(candidates: Float32s, columns: int) -> RoundedCandidates:
     for part in parts:
         whole = np.rint(turned[part].astype(np.float64) / step)
         rounded[:count][part, :dim] = (whole + _MIDDLE).astype(np.uint8)
-        longest = max(longest, _longest(whole * step))
-        lost = max(lost, _longest(turned[part] - whole * step))
+        longest = max(longest, length_of_longest(whole * step))
+        lost = max(lost, length_of_longest(turned[part] - whole * step))
     grouped = rounded.reshape(-1, columns, rounded.shape[1] // 4, 4).transpose(0, 2, 1, 3)
     skew = float(np.linalg.norm(turn.astype(np.float64) @ turn.T.astype(np.float64) - np.eye(dim)))
     # float32: in the score itself, in the mean's, in turning either side, in putting the mean and the bytes together.
@@ -128,10 +134,6 @@ def _grouped(values: Float32s, groups: int, rows: int) -> Float32s:
 def _lengths(vectors: Float32s) -> np.ndarray[Any, np.dtype[np.float64]]:
     squares = np.einsum("ij,ij->i", vectors, vectors).astype(np.float64)
     return np.asarray(np.sqrt(squares) * (1 + 2.0**-12))
-
-
-def _longest(vectors: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    return float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0)))
 
 
 def _words(bytes_: np.ndarray[Any, Any]) -> Int32s:

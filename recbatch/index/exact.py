@@ -15,8 +15,8 @@ import numpy as np
 from recbatch import _compiling, _threads
 from recbatch.contracts import Exclusions, Float32s, Index, Int32s, Int64s
 from recbatch.index import _compiled
-from recbatch.index._finalists import longest, rounding_bound, top_k, unpack
-from recbatch.index._rounded import RoundedCandidates
+from recbatch.index._finalists import rounding_bound, top_k, unpack
+from recbatch.index._rounded import RoundedCandidates, length_of_longest
 
 _GROUP = 16
 """NumPy's selection: the maximum of a group costs one pass, and only the k best groups are looked into."""
@@ -50,7 +50,7 @@ class ExactIndex:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "candidates", np.ascontiguousarray(self.candidates))
-        object.__setattr__(self, "_longest", longest(self.candidates))
+        object.__setattr__(self, "_longest", length_of_longest(self.candidates))
 
     @property
     def num_items(self) -> int:

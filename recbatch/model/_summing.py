@@ -20,17 +20,7 @@ def sums(factors: EventFactors, histories: Events, reach: int) -> Float32s:
         reach: events of a user that count, the newest.
     """
     total = np.zeros((histories.num_users, factors.vectors.shape[1]), np.float32)
-    ends = np.cumsum(factors.widths)
-    _kernel()(
-        factors.vectors,
-        ends - factors.widths,
-        ends,
-        factors.weights,
-        histories.items,
-        histories.offsets,
-        reach,
-        total,
-    )
+    _kernel()(*factors.flat, histories.items, histories.offsets, reach, total)
     return total
 
 

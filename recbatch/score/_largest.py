@@ -25,13 +25,9 @@ def largest(factors: EventFactors, histories: Events, candidates: Float32s, foun
     kernel = _kernel()
     dim, panels = factors.vectors.shape[1], -(-found.shape[1] // kernel.columns)
     groups = -(-int(histories.counts.max(initial=0)) // kernel.together)
-    ends = np.cumsum(factors.widths)
     which = np.zeros(found.shape, dtype=np.int32)
     kernel.loop(
-        factors.vectors,
-        ends - factors.widths,
-        ends,
-        factors.weights,
+        *factors.flat,
         histories.items,
         histories.offsets,
         candidates,

@@ -47,7 +47,7 @@ def tomorrow(events: Events, titles: int, until: date) -> Float32s:
     if not timed.any():
         counts = np.asarray(np.bincount(events.items, events.weights.astype(np.float64), titles), np.float64)
     else:
-        kept = events if timed.all() else events.where(timed)
+        kept = events.where(timed)
         log = _Log(kept.occurred_at, kept.items, kept.weights, titles)
         counts = log.morning(int(np.datetime64(until, "D").astype(np.int64)), log.half_life())
     counts = counts + _UNSEEN

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from recbatch import schemas
-from recbatch.contracts import NO_TIME, Bools, Dataset, Events, Int64s
+from recbatch.contracts import NO_TIME, Bools, Dataset, Events, Int32s, Int64s
 from recbatch.score._named import named, rows_of
 
 
@@ -88,7 +88,8 @@ def history_table(data: Dataset, users: slice, length: int) -> pa.Table:
     Returns:
         Rows sorted by user and rank; a title done more than once stands at its last time.
     """
-    mine, distinct = _latest(data.events, np.arange(*users.indices(data.num_users)), length)
+    positions = np.arange(*users.indices(data.num_users), dtype=np.int32)
+    mine, distinct = _latest(data.events, positions, length)
     latest = np.flatnonzero(distinct)
     user = mine.users_of_events()[latest]
     ends = np.cumsum(np.bincount(user, minlength=mine.num_users))
@@ -101,7 +102,7 @@ def history_table(data: Dataset, users: slice, length: int) -> pa.Table:
     return rows_of(
         schemas.HISTORIES,
         {
-            "user_id": named(pa.array(user + np.int32(users.start)), data.user_ids),
+            "user_id": named(pa.array(positions[user]), data.user_ids),
             "rank": pa.array(rank.astype(np.int16)),
             "item_id": named(pa.array(mine.items[latest]), data.item_ids),
             "occurred_at": _timestamps(mine.occurred_at[latest]),
@@ -109,7 +110,7 @@ def history_table(data: Dataset, users: slice, length: int) -> pa.Table:
     )
 
 
-def _latest(events: Events, users: Int64s, length: int) -> tuple[Events, Bools]:
+def _latest(events: Events, users: Int32s, length: int) -> tuple[Events, Bools]:
     """The last events of users, as many as hold `length` distinct items or all there are.
 
     And of each, whether it is the last of its user with its item.
