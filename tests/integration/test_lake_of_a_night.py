@@ -13,7 +13,7 @@ from jobs._audit import Beside
 from jobs._say import Say
 from recbatch import publish, schemas, store, views, withdrawn
 from recbatch.config import Config
-from recbatch.contracts import NO_TIME, AuditResult
+from recbatch.contracts import NO_TIME, AuditResult, Events
 from recbatch.errors import AuditFailed, StorageFailed
 from tests.unit import _lake_fixture as rows_of
 from tests.unit._lake_fixture import FIRST, SECOND
@@ -250,9 +250,9 @@ def test_a_damaged_table_of_the_parent_is_named(lake):
 
 def events(*days):
     times = np.array([np.datetime64(day, "us").astype(np.int64) if day else NO_TIME for day in days])
-    return SimpleNamespace(
-        events=SimpleNamespace(occurred_at=times, items=np.zeros(len(times))), run_date=date(2026, 3, 1), num_items=4
-    )
+    ones = np.ones(len(times), np.float32)
+    of_one_user = Events(np.array([0, len(times)]), np.zeros(len(times), np.int32), times, ones, ones * np.nan)
+    return SimpleNamespace(events=of_one_user, run_date=date(2026, 3, 1), num_items=4)
 
 
 def test_an_account_counts_the_days_of_five_weeks_and_the_newest(lake):
