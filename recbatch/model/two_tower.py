@@ -5,7 +5,7 @@ Titles are int32 rows of the vocabulary from the first step to the last: no stri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -186,6 +186,20 @@ def bags(rows: Any, columns: Any, weights: Any, shape: Any) -> Any:
 def tensors(batch: Mapping[str, Any]) -> dict[str, Any]:
     """A batch of NumPy arrays as tensors, so that a step is traced once and not per value."""
     return {name: tf.constant(array) for name, array in batch.items()}
+
+
+def compiled(step: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """A step over batches of tensors as a graph for any number of rows, traced once, by the first batch."""
+    graph: Any = None
+
+    def run(batch: dict[str, Any]) -> Any:
+        nonlocal graph
+        if graph is None:
+            kinds = {name: tf.TensorSpec([None] * array.shape.rank, array.dtype) for name, array in batch.items()}
+            graph = tf.function(step, [kinds], autograph=False)  # no Python decides anything: nothing to translate
+        return graph(batch)
+
+    return run
 
 
 def start_from(model: TwoTower, part: Part) -> None:

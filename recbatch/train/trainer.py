@@ -104,7 +104,7 @@ class Trainer:
         self._candidates = Candidates(popularity, self._random)
         self.steps_per_pass = steps_per_pass(settings, inputs.events)
         self.clock = Clock()
-        self._step = tf.function(self.model.train_step, reduce_retracing=True)
+        self._step = two_tower.compiled(self.model.train_step)
         self._optimizer = tf.keras.optimizers.AdamW(self._peak_rate, weight_decay=recipe.weight_decay)
         self._optimizer.build(self.model.trainable_variables)
         self.model.compile(optimizer=self._optimizer)
@@ -124,7 +124,7 @@ class Trainer:
     def step_times(self, steps: int) -> StepTimes:
         """Where the time of a step goes, over some steps that are undone."""
         before = self._state(), dict(self._random.bit_generator.state)
-        forward_only, forward = self._kit.tf.function(self.model.compute_loss, reduce_retracing=True), 0.0
+        forward_only, forward = self._kit.compiled(self.model.compute_loss), 0.0
         for number in range(steps + 1):
             if number == 1:  # all is compiled
                 self.clock, forward = Clock(), 0.0
