@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from datetime import date
 from pathlib import Path
+
+import pyarrow as pa
 
 from recbatch import index, sources
 from recbatch.config import Config, memory_bytes
@@ -37,6 +40,22 @@ _BATCHES_READ = 4
 """Batches whose rows are read from the parent at once."""
 _BATCHES = 6
 """Ranked batches that wait for the writer, the one it writes, and the one being ranked; see jobs/_shards.py."""
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+"""What `mallopt` of glibc sets; malloc.h."""
+
+
+def keep_freed() -> None:
+    """Lets what arrays and tables free serve the next ones, instead of going back to the system each time.
+
+    Large ones come and go all night, and every page that the system hands out again is cleared first, on virtual machines
+    fetched from the host too: 11 of 98 s of a night of 23 million events. The peak is the same; `left` gives back.
+    """
+    malloc = ctypes.CDLL(None)
+    if hasattr(malloc, "mallopt"):
+        malloc.mallopt(_MMAP_MAX, 0)
+        malloc.mallopt(_TRIM_THRESHOLD, -1)
+        pa.set_memory_pool(pa.system_memory_pool())
 
 
 def predict(data: Dataset, config: Config, *, trains: bool = True) -> dict[str, int]:
@@ -95,7 +114,8 @@ def require_to_read(config: Config, run_date: date) -> None:
 
 
 def left(config: Config) -> int:
-    """Bytes of `score.memory_budget` that this process has not taken: what DuckDB may have before it spills to disk."""
+    """Bytes of `score.memory_budget` that this process does not hold: what DuckDB may have before it spills to disk."""
+    pa.default_memory_pool().release_unused()  # of the system's pool: malloc_trim
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     taken = pages * os.sysconf("SC_PAGE_SIZE")
     return max(_LEAST_FOR_CHECKS, memory_bytes(config.score.memory_budget) - taken)

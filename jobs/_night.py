@@ -53,6 +53,7 @@ def night(
     Raises:
         RecbatchError: see `recbatch.errors`; readers still see what they saw.
     """
+    _memory.keep_freed()
     _lake.share(lake, config.ops.reader_group)
     live = _lake.repair(lake)
     run_id = say.run_id = _lake.run_id_for(lake, live, run_date, force=force)

@@ -114,10 +114,8 @@ class Events:
         """The events where `keep` (shape (events,)) is true, users unchanged; self where it is true throughout."""
         if keep.all():
             return self
-        kept_before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
-        return Events(
-            kept_before[self.offsets], self.items[keep], self.occurred_at[keep], self.weights[keep], self.ratings[keep]
-        )
+        kept = np.flatnonzero(keep)
+        return self._at(np.searchsorted(kept, self.offsets), kept)
 
     def of_users(self, users: slice | Int32s | Int64s) -> Events:
         """The events of some users, in the order asked for; the result's user i is users[i]."""
@@ -130,7 +128,9 @@ class Events:
 
     def _from(self, first: Int64s, counts: Int64s) -> Events:
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        rows = np.repeat(first - offsets[:-1], counts) + np.arange(offsets[-1])
+        return self._at(offsets, np.repeat(first - offsets[:-1], counts) + np.arange(offsets[-1]))
+
+    def _at(self, offsets: Int64s, rows: Int64s) -> Events:
         return Events(offsets, self.items[rows], self.occurred_at[rows], self.weights[rows], self.ratings[rows])
 
 

@@ -167,7 +167,7 @@ def select(
             next_excluded[row] = exclude(scores, line, first, excluded, next_excluded[row], ends[row])
             if count < k:
                 maxima(scores, line, best, groups, members)
-                floor = max(floor, bound(best, 0, groups, k, floor) - slack[row])
+                floor = max(floor, bound(best, np.int64(0), groups, k, floor) - slack[row])
             for start in range(0, width, CHUNK):
                 bits = at_least(scores, line, start, floor)
                 if bits == np.uint64(0):

@@ -50,8 +50,9 @@ class _Kernel:
         jit = numba.njit(nogil=True)
         self.columns, self.together = _vectors.COLUMNS, math.lcm(_vectors.ROWS, _vectors.LENGTH)
         pack = jit(_pack(_vectors.turn, _vectors.LENGTH))
-        shares = jit(_shares_of_user(_vectors.products, _vectors.ROWS, pack, jit(_weigh)))
-        self.loop = jit(_loop(shares, jit(_two_best), jit(_settle)))
+        leaf = numba.njit(nogil=True, inline="always")
+        shares = leaf(_shares_of_user(_vectors.products, _vectors.ROWS, pack, leaf(_weigh)))
+        self.loop = jit(_loop(shares, leaf(_two_best), leaf(_settle)))
         _compiling.compiled()
 
 
