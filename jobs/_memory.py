@@ -48,8 +48,9 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 def keep_freed() -> None:
     """Lets what arrays and tables free serve the next ones, instead of going back to the system each time.
 
-    Large ones come and go all night, and every page that the system hands out again is cleared first, on virtual machines
-    fetched from the host too: 11 of 98 s of a night of 23 million events. The peak is the same; `left` gives back.
+    Large ones come and go all night, and every page that the system hands out again is cleared first, on virtual
+    machines fetched from the host too: 11 of 98 s of a night of 23 million events. The peak is the same; `left` gives
+    back.
     """
     malloc = ctypes.CDLL(None)
     if hasattr(malloc, "mallopt"):

@@ -212,7 +212,7 @@ def measure_writing(shape: Shape, folder: Path) -> Json:
         offsets = all_.seen.offsets[some.start : some.stop + 1]
         seen = Exclusions(offsets - offsets[0], all_.seen.items[offsets[0] : offsets[-1]])
         found, scores = index.search(all_.queries[some], _K, seen)
-        return listed(np.arange(start, start + len(found), dtype=np.int32), found, scores)
+        return listed(np.arange(start, start + len(found), dtype=np.int32), found, scores, seen)
 
     rows = [search(start) for start in range(0, users, 4096)]
     began = time.perf_counter()

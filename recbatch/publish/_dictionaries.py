@@ -5,13 +5,16 @@ pyarrow writes the whole dictionary of a column into each row group, and hashes 
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pyarrow as pa
 
 from recbatch.contracts import Int32s
 
+_kept = threading.local()
 _SPARSE = 64
-"""Positions so many times further apart than there are rows are sorted instead of marked."""
+"""Positions so many times further apart than there are rows are looked up by bisection."""
 
 
 def compact(rows: pa.Table) -> pa.Table:
@@ -53,14 +56,19 @@ def _distinct(indices: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
 
 
 def _ranked(codes: Int32s) -> tuple[Int32s, Int32s]:
-    low, high = (int(codes.min()), int(codes.max())) if len(codes) else (0, 0)
-    if high - low >= _SPARSE * len(codes):
-        used, places = np.unique(codes, return_inverse=True)
-        return used, places.astype(np.int32)
-    above = codes.astype(np.intp) - low
-    there = np.zeros(high - low + 1, dtype=np.bool_)
-    there[above] = len(codes) > 0
-    used = np.flatnonzero(there).astype(np.int32)
-    place_of = np.empty(len(there), dtype=np.int32)
-    place_of[used] = np.arange(len(used), dtype=np.int32)
-    return used + np.int32(low), place_of.take(above)
+    used = np.sort(codes)
+    used = used[np.diff(used, prepend=-1) > 0]
+    low, cells = (int(used[0]), int(used[-1] - used[0]) + 1) if len(used) else (0, 0)
+    if cells >= _SPARSE * len(codes):
+        return used, np.searchsorted(used, codes).astype(np.int32)
+    place_of = _scratch(cells)
+    place_of[used - low] = np.arange(len(used), dtype=np.int32)
+    return used, place_of.take(codes - low)
+
+
+def _scratch(cells: int) -> Int32s:
+    """Any numbers: memory of this thread, kept between calls, since fresh pages cost more than the work."""
+    held: Int32s | None = getattr(_kept, "scratch", None)
+    if held is None or len(held) < cells:
+        held = _kept.scratch = np.empty(cells, dtype=np.int32)
+    return held

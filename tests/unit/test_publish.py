@@ -335,17 +335,16 @@ def test_positions_are_ranked_among_those_that_occur(codes):
     assert (used.dtype, places.dtype) == (np.int32, np.int32)
 
 
-def test_far_positions_are_sorted_and_near_ones_marked(monkeypatch):
-    def refused(*_, **__):
-        raise AssertionError
-
-    with monkeypatch.context() as far:
-        far.setattr(np, "flatnonzero", refused)
-        _dictionaries._ranked(np.array([1, 129], dtype=np.int32))
-        with pytest.raises(AssertionError):
-            _dictionaries._ranked(np.array([1, 128], dtype=np.int32))
-    monkeypatch.setattr(np, "unique", refused)
-    assert _dictionaries._ranked(np.array([1, 128], dtype=np.int32))[1].tolist() == [0, 1]
+@pytest.mark.parametrize("codes", [[1, 129], [1, 128], [7, 3, 7], [], [2**31 - 1, 0, 5]])
+def test_positions_are_ranked_in_memory_only_where_they_lie_near(codes, monkeypatch):
+    asked = []
+    scratch = _dictionaries._scratch
+    monkeypatch.setattr(_dictionaries, "_scratch", lambda cells: asked.append(cells) or scratch(cells))
+    used, places = _dictionaries._ranked(np.array(codes, dtype=np.int32))
+    assert (used.tolist(), used[places].tolist()) == (sorted(set(codes)), codes)
+    assert used.dtype == places.dtype == np.int32
+    near = max(codes, default=0) - min(codes, default=0) + 1 < 64 * len(codes)
+    assert bool(asked) == near
 
 
 @pytest.mark.parametrize("codes", [[3, None, 1, 3], [None, None], [2, 1]])
