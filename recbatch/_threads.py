@@ -15,6 +15,8 @@ import threadpoolctl
 
 from recbatch.contracts import Float32s
 
+_ROWS_AT_A_TIME = 1 << 16
+
 _lock = threading.Lock()
 _scratch = threading.local()
 _inside: list[Any] = []
@@ -38,6 +40,20 @@ def run(tasks: list[Callable[[], None]]) -> None:
     with _single_threaded_products():
         for future in [_pool().submit(task) for task in tasks]:
             future.result()
+
+
+def by_rows(work: Callable[[slice], None], rows: int) -> None:
+    """Calls `work` for slices that make up so many rows, each small enough for the cache, on all cores.
+
+    For arithmetic over whole columns, which NumPy does on one core and through memory.
+    """
+    parts = [slice(start, min(start + _ROWS_AT_A_TIME, rows)) for start in range(0, rows, _ROWS_AT_A_TIME)]
+
+    def some(mine: list[slice]) -> None:
+        for part in mine:
+            work(part)
+
+    run([functools.partial(some, parts[worker :: workers()]) for worker in range(min(workers(), len(parts)))])
 
 
 def scratch(rows: int, columns: int) -> Float32s:

@@ -22,6 +22,8 @@ LENGTH = 16 if _HAS.get("avx512f") else 8
 COLUMNS = 2 * LENGTH
 ROWS = 12 if LENGTH == 16 else 6
 """Candidates and queries whose products are summed at once: two vectors of candidates, and two sums for each query."""
+_NUMBERS_PER_LINE = 16
+"""Of the cache."""
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)
 
@@ -172,6 +174,22 @@ def turn(context: Any, source: Any, rows: Any, start: Any, target: Any, sheet: A
         return context.get_dummy_value()
 
     return _in_rows(types.void(source, rows, start, target, sheet, column)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fetch(context: Any, vectors: Any, row: Any) -> Any:
+    """Tells the caches that a row of a large matrix is read soon: rows in no order are else waited for one by one."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        line, width = _line(context, builder, signature.args[0], arguments[0], arguments[1])
+        byte, reading, near, data = ir.IntType(8).as_pointer(), _INT(0), _INT(3), _INT(1)
+        kind = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
+        told = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        with cgutils.for_range_slice(builder, width.type(0), width, width.type(_NUMBERS_PER_LINE)) as (start, _):
+            builder.call(told, [builder.bitcast(builder.gep(line, [start]), byte), reading, near, data])
+        return context.get_dummy_value()
+
+    return _in_rows(types.void(vectors, row)), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -9,12 +9,14 @@ import hashlib
 import json
 from dataclasses import replace
 from datetime import date
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch import store
+from recbatch import _threads, store
 from recbatch.config import Data
 from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Bools, Dataset, Events, Int32s, Int64s, SourceTables
 from recbatch.errors import DataError
@@ -157,16 +159,38 @@ def _by_user_and_time(users: Int32s, times: Int64s) -> Int64s:
     """
     latest = int(times.max(initial=NO_TIME))
     first = min(latest, int(times.min(where=times != NO_TIME, initial=latest)))
-    ticks = np.where(times == NO_TIME, -1, times - first)
-    span = int(ticks.max(initial=0)) + 2
-    if span > _MICROSECONDS and not (np.maximum(ticks, 0) % _MICROSECONDS).any():
-        ticks //= _MICROSECONDS  # -1 stays -1
-        span = span // _MICROSECONDS + 2
+    finer: list[bool] = []  # than a second
+
+    def look(rows: slice) -> None:
+        finer.append(bool(((np.maximum(times[rows], first) - first) % _MICROSECONDS).any()))
+
+    _threads.by_rows(look, len(times))
+    unit = 1 if any(finer) else _MICROSECONDS
+    span = (latest - first) // unit + 2
     if (int(users.max(initial=0)) + 1) * span >= 2**63:
         return np.lexsort((times, users))
-    ticks += 1
-    ticks += users * np.int64(span)
-    return np.argsort(ticks, kind="stable")
+    keys = np.empty(len(times), np.int64)
+
+    def put(rows: slice) -> None:
+        since = (np.maximum(times[rows], first) - first) // unit + 1
+        keys[rows] = users[rows] * np.int64(span) + np.where(times[rows] == NO_TIME, 0, since)
+
+    _threads.by_rows(put, len(times))
+    return _sorted(keys, users)
+
+
+def _sorted(keys: Int64s, users: Int32s) -> Int64s:
+    """The stable order of keys that ascend with the user: each core sorts some users' events."""
+    before = np.concatenate([[0], np.cumsum(np.bincount(users))])
+    cuts = np.searchsorted(before, np.linspace(0, len(users), _threads.workers() + 1))
+    order = np.empty(len(keys), np.int64)
+
+    def sort(first: int, end: int) -> None:
+        mine = np.flatnonzero((users >= first) & (users < end))
+        order[before[first] : before[end]] = mine[np.argsort(keys[mine], kind="stable")]
+
+    _threads.run([partial(sort, *pair) for pair in pairwise(cuts.tolist())])
+    return order
 
 
 def _inhuman(events: Events, most_per_day: int) -> Bools:

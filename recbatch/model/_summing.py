@@ -28,15 +28,25 @@ def sums(factors: EventFactors, histories: Events, reach: int) -> Float32s:
 def _kernel() -> Any:
     import numba
 
+    from recbatch import _vectors
+
     _compiling.compiled()
-    return numba.njit(nogil=True)(_loop)
+    return numba.njit(nogil=True)(_loop(_vectors.fetch))
 
 
-def _loop(vectors: Any, starts: Any, ends: Any, weights: Any, items: Any, offsets: Any, reach: Any, total: Any) -> None:
-    for user in range(len(total)):
-        for event in range(offsets[user + 1] - 1, max(offsets[user], offsets[user + 1] - reach) - 1, -1):
-            item = items[event]
-            for part in range(len(starts)):
-                weight = weights[part, event]
-                for i in range(starts[part], ends[part]):
-                    total[user, i] += vectors[item, i] * weight
+def _loop(fetch: Any) -> Any:
+    def loop(  # type: ignore[no-untyped-def]
+        vectors, starts, ends, weights, items, offsets, reach, total
+    ):
+        for user in range(len(total)):
+            first = max(offsets[user], offsets[user + 1] - reach)
+            for event in range(offsets[user + 1] - 1, first - 1, -1):
+                if event > first:
+                    fetch(vectors, items[event - 1])
+                item = items[event]
+                for part in range(len(starts)):
+                    weight = weights[part, event]
+                    for i in range(starts[part], ends[part]):
+                        total[user, i] += vectors[item, i] * weight
+
+    return loop

@@ -32,9 +32,9 @@ class History:
             Shape (n,): 2^(-age / half_life_events) · log2(1 + weight), so 1 for the newest event of a source without
             weights; 0 from max_history on and for weights of 0 and below.
         """
-        faded = np.exp2(-age / self.half_life_events)  # 1 for an infinite half-life
-        counted = np.where(age < self.max_history, faded, 0)
-        return np.asarray(counted * np.log2(1 + np.maximum(weights, 0)), np.float32)
+        faded = np.exp2(-np.arange(int(age.max(initial=0)) + 1) / self.half_life_events)  # 1 for an infinite half-life
+        faded[self.max_history :] = 0
+        return np.asarray(faded[age] * np.log2(1 + np.maximum(weights, 0)), np.float32)
 
     def event_weights(self, histories: Events) -> Float32s:
         """The weight of every event: its strength, divided by the Euclidean norm over its user's events.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from recbatch import schemas
+from recbatch import _compiling, schemas
 from recbatch.contracts import (
     NO_ITEM,
     Bools,
@@ -75,6 +75,8 @@ class Ranker:
         self, events: Events, users: Int32s, length: int, batch: int, *, with_reasons: bool = True
     ) -> Iterator[Lists]:
         """Ranked lists for many users, batch by batch, in the order of `users`; see `rank`."""
+        if self.index is not None and self.towers is not None:
+            _compiling.is_due(2.0 * len(users) * self.index.num_items * self.towers.dim)  # it is certain to come
         if self.rules.caps is not None:
             batch = max(1, min(batch, _HELD_CELLS // len(self.rules.caps.limits)))
         for start in range(0, len(users), batch):

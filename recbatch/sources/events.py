@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recbatch import _threads
 from recbatch.contracts import Bools, Int32s, Int64s
 from recbatch.errors import DataError
 from recbatch.sources import columns
@@ -70,8 +72,8 @@ def repeats(events: EventRows, item_codes: Int32s) -> Bools:
     """
     users = np.asarray(pc.dictionary_encode(events.table["user_id"], "encode").combine_chunks().indices, np.int32)
 
-    def keys() -> Iterator[Int64s]:
-        yield from (users.astype(np.int64), item_codes.astype(np.int64), events.micros)
+    def keys() -> Iterator[Int32s | Int64s]:
+        yield from (users, item_codes, events.micros)
         yield from (_bits(events, name) for name in COLUMNS[3:])
 
     usable = (events.codes == 0) & ~events.untimed
@@ -138,17 +140,22 @@ def _numbers(part: Part, name: str) -> tuple[npt.NDArray[np.float32], Bools, Boo
     return np.zeros(part.table.num_rows, np.float32), ~none, none
 
 
-def _bits(events: EventRows, name: str) -> Int64s:
+def _bits(events: EventRows, name: str) -> Int32s:
     """A number per distinct value of a float column, null included."""
     values = np.asarray(pc.fill_null(events.table[name], float("nan")), np.float32)
-    return (values + np.float32(0)).view(np.int32).astype(np.int64)  # + 0 makes -0.0 and 0.0 equal
+    return (values + np.float32(0)).view(np.int32)  # + 0 makes -0.0 and 0.0 equal
 
 
-def _digest(keys: Iterable[Int64s], rows: int) -> npt.NDArray[np.uint64]:
+def _digest(keys: Iterable[Int32s | Int64s], rows: int) -> npt.NDArray[np.uint64]:
     """Equal keys, equal digests; unequal keys may collide, which the caller settles."""
     mixed = np.zeros(rows, np.uint64)
     for key in keys:
-        mixed ^= key.view(np.uint64)
-        mixed *= np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
+        _threads.by_rows(functools.partial(_mix, mixed, key), rows)
     return mixed
+
+
+def _mix(mixed: npt.NDArray[np.uint64], key: Int32s | Int64s, rows: slice) -> None:
+    part = mixed[rows]
+    part ^= key[rows].astype(np.int64).view(np.uint64)
+    part *= np.uint64(0x9E3779B97F4A7C15)
+    part ^= part >> np.uint64(29)

@@ -10,11 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recbatch import _threads
 from recbatch.contracts import DAY_MICROSECONDS, Bools, Int64s
 from recbatch.errors import DataError
 from recbatch.sources.parts import Part
 
-PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_MICROSECONDS = 1_000_000
+"""In a second."""
+PER_SECOND = {"s": 1, "ms": 1_000, "us": _MICROSECONDS, "ns": 1_000_000_000}
 _UNITS = ("s", "ms", "us")
 _YEAR_1990, _YEAR_2200 = 631_152_000, 7_258_118_400  # seconds since 1970
 _FIVE_YEARS = 5 * 365 * 86_400
@@ -90,10 +93,17 @@ def read_times(part: Part, name: str, unit: str, today: date) -> Times:
 def _from_ticks(ticks: Int64s, missing: Bools, unit: str, today: date) -> Times:
     earliest, latest = _limits(today)
     per_second = PER_SECOND[unit]
-    # Compared in the column's own unit: turning an absurd number of seconds into microseconds would overflow.
-    impossible = (ticks < earliest * per_second) | (ticks >= latest * per_second)
-    ticks = np.where(impossible, 0, ticks)
-    micros = ticks * (1_000_000 // per_second) if per_second <= 1_000_000 else ticks // (per_second // 1_000_000)
+    micros, impossible = np.empty(len(ticks), np.int64), np.empty(len(ticks), np.bool_)
+
+    def convert(rows: slice) -> None:
+        # Compared in the column's own unit: turning an absurd number of seconds into microseconds would overflow.
+        mine = ticks[rows]
+        impossible[rows] = (mine < earliest * per_second) | (mine >= latest * per_second)
+        mine = np.where(impossible[rows], 0, mine)
+        finer = per_second > _MICROSECONDS
+        micros[rows] = mine // (per_second // _MICROSECONDS) if finer else mine * (_MICROSECONDS // per_second)
+
+    _threads.by_rows(convert, len(ticks))
     return Times(micros, missing, np.zeros_like(missing), impossible & ~missing)
 
 
@@ -103,7 +113,7 @@ def _from_numbers(values: npt.NDArray[np.float64], missing: Bools, unit: str, to
     earliest, latest = _limits(today)
     impossible = ((seconds < earliest) | (seconds >= latest)) & ~missing
     # Microseconds until the year 2200 are below 2**53, so whole ticks survive the float.
-    ticks = np.where(impossible | bad, 0, values) * (1_000_000 // PER_SECOND[unit])
+    ticks = np.where(impossible | bad, 0, values) * (_MICROSECONDS // PER_SECOND[unit])
     micros = np.rint(ticks).astype(np.int64)
     return Times(micros, missing, bad, impossible)
 
@@ -164,7 +174,7 @@ def _instant(fields: dict[str, Int64s], sign: pa.ChunkedArray) -> tuple[Int64s, 
     seconds = ((first + fields["day"] - 1) * 24 + fields["hour"]) * 3600 + (fields["minute"] - zone) * 60
     broken = ~in_year | (fields["day"] < 1) | (fields["day"] > length)
     broken |= (fields["hour"] > 23) | (fields["minute"] > 59) | (fields["second"] > 59)
-    return (seconds + fields["second"]) * 1_000_000 + fields["fraction"], broken
+    return (seconds + fields["second"]) * _MICROSECONDS + fields["fraction"], broken
 
 
 def latest_possible(today: date) -> int:
@@ -175,7 +185,7 @@ def latest_possible(today: date) -> int:
 def _limits(today: date) -> tuple[int, int]:
     """Seconds since 1970 between which a time is possible, the end excluded."""
     earliest, latest = micros_of(_EARLIEST), latest_possible(today)
-    return earliest // 1_000_000, latest // 1_000_000
+    return earliest // _MICROSECONDS, latest // _MICROSECONDS
 
 
 def _require_unit(part: Part, name: str, values: npt.NDArray[np.float64], unit: str) -> None:
