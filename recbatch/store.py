@@ -278,8 +278,14 @@ def below(folder: Path) -> list[Path]:
 
 def describe_files(folder: Path) -> dict[str, Json]:
     """Relative path → {sha256, bytes} of every file below a folder, the manifest left out, in path order."""
-    files = [p for p in below(folder) if p.is_file() and p != folder / MANIFEST]
-    return {str(p.relative_to(folder)): {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in files}
+    return {
+        name: {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size} for name in _names(folder)
+    }
+
+
+def _names(folder: Path) -> list[str]:
+    """Every file below a folder, the manifest left out, in path order."""
+    return [str(p.relative_to(folder)) for p in below(folder) if p.is_file() and p != folder / MANIFEST]
 
 
 def seal(folder: Path, head: Json) -> Json:
@@ -314,7 +320,7 @@ def faults(folder: Path) -> list[str]:
         elif sha256_file(path) != expected["sha256"]:
             found.append(f"{path}: sha256 differs from the manifest")
     known = set(manifest["files"])
-    found += [f"{folder / name}: not in the manifest" for name in describe_files(folder) if name not in known]
+    found += [f"{folder / name}: not in the manifest" for name in _names(folder) if name not in known]
     return found
 
 
