@@ -1,7 +1,8 @@
 -- One row per bucket of users and resample: how often the bucket is drawn, Poisson(1) from an md5, so always the same.
 -- source: Chamandy et al. 2012, Estimating uncertainty for massive data streams, section 3
+-- buckets: SQL for a table with the column bucket, whole numbers below 1,000
 with buckets as (
-    select unnest(range(1000)) as bucket
+    select bucket from {{ buckets }}
 ),
 
 samples as (

@@ -20,7 +20,7 @@ bucketed as (
 ),
 
 weights as (
-    select * from {{ ref('int_bootstrap_weights') }}
+    select * from {{ ref('int_bootstrap_weights', buckets='(select distinct bucket from bucketed)') }}
     where weight > 0
 ),
 
