@@ -33,11 +33,11 @@ _MODEL_ARRAYS = 6
 """Matrices of titles by dimensions in a model: three in each of its two sets of weights."""
 _EVENTS_PER_SECOND = 1_500_000
 """Read and cleaned."""
-_ROWS_PER_SECOND = {"score": 2_500_000, "audit": 1_500_000}
-"""Ranked rows: filled and written, beside the search; checked, reported and put into `lookup.arrow`."""
+_ROWS_PER_SECOND = {"score": 2_500_000, "audit": 1_500_000, "publish": 5_000_000}
+"""Ranked rows: filled and written, beside the search; checked; put into `lookup.arrow` and sealed."""
 _EVIDENCE_OPERATIONS = 5.0e10
 """Multiplications and additions per second, of two cores: every event of a history with every title of the list."""
-_START_SECONDS = {"train": 8.0, "judge": 0.5, "index": 0.5, "audit": 1.0}
+_START_SECONDS = {"train": 8.0, "judge": 0.5, "index": 0.5, "audit": 1.0, "publish": 1.0}
 """Imports and the work that does not grow."""
 _BEGUN_SECONDS = {"judge": 3.0, "score": 2.0, "write": 1.5, "audit": 3.0}
 """Of a stage of the parent, what does not grow: loops compiled, the catalogue of titles."""
@@ -217,6 +217,7 @@ def _seconds(
         + 2.0 * len(data.events.items) * (config.score.k + config.score.buffer) * dim / _EVIDENCE_OPERATIONS,
         "write": rows / _ROWS_PER_SECOND["audit"] / 4,
         "audit": _START_SECONDS["audit"] + rows / _ROWS_PER_SECOND["audit"],
+        "publish": _START_SECONDS["publish"] + rows / _ROWS_PER_SECOND["publish"],  # in no manifest: sealed by then
     }
     if not parent:
         return took

@@ -33,6 +33,7 @@ def test_a_later_night_is_predicted_from_its_parent(published, tmp_path):
     assert said["disk_bytes"] == pytest.approx(size(published.lake / "runs" / "2020-02-06.1"), rel=0.3)
     assert said["rows"] == pytest.approx(head["rows"]["recommendations"], rel=0.05)
     assert said["minutes"] == pytest.approx(sum(said["seconds"].values()) / 60)
+    assert said["seconds"].keys() == {*head["seconds"], "publish"}
     assert sum(said["memory"].values()) == said["peak_bytes"]
 
 
