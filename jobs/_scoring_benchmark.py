@@ -177,6 +177,7 @@ def _to_parquet(engine: ScannIndex, world_: World, shape: Shape, folder: Path) -
         "stage_users": shape.stage_users,
         "stage_seconds_1m": seconds,
         "stage_writing_share_of_wall_1m": seconds / searching - 1,
+        "stage_bytes_per_row_1m": _bytes(folder / "stage") / (shape.stage_users * _K),
     }
 
 
@@ -221,12 +222,15 @@ def measure_writing(shape: Shape, folder: Path) -> Json:
     batch = all_.first(4_096)
     searching = stream(index, batch.queries, batch.seen, data, users, _K, None)
     together = stream(index, batch.queries, batch.seen, data, users, _K, folder / "both")
-    size = sum(file.stat().st_size for file in (folder / "alone").rglob("*.parquet"))
     return {
         "writing_share_of_wall": together / searching - 1,
-        "bytes_per_row": size / (users * _K),
+        "bytes_per_row": _bytes(folder / "alone") / (users * _K),
         "rows_per_second_per_writer": users * _K / writing,
     }
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*.parquet"))
 
 
 def _write(folder: Path, rows: list[Lists], data: Dataset) -> None:
