@@ -184,7 +184,7 @@ def _kernels() -> _Kernels:
     from recbatch import _vectors as vectors
 
     jit = numba.njit(nogil=True)
-    leaf = numba.njit(nogil=True, inline="always")
+    leaf = numba.njit(nogil=True, inline="always")  # numba else compiles each by itself as well
     dot, key = leaf(_loops.dot(vectors.lane_sums)), leaf(_loops.key)
     order = leaf(_loops.ordered), leaf(_loops.unordered)
     bound = jit(_loops.bound(vectors.at_least, vectors.ones, vectors.highest, *order))

@@ -50,7 +50,7 @@ class _Kernel:
         jit = numba.njit(nogil=True)
         self.columns, self.together = _vectors.COLUMNS, math.lcm(_vectors.ROWS, _vectors.LENGTH)
         pack = jit(_pack(_vectors.turn, _vectors.LENGTH))
-        leaf = numba.njit(nogil=True, inline="always")
+        leaf = numba.njit(nogil=True, inline="always")  # numba else compiles each by itself as well
         shares = leaf(_shares_of_user(_vectors.products, _vectors.ROWS, pack, leaf(_weigh)))
         self.loop = jit(_loop(shares, leaf(_two_best), leaf(_settle)))
         _compiling.compiled()
