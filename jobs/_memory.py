@@ -25,6 +25,10 @@ _BYTES_PER_EVENT_READ = 95
 """While rows are read and checked, ids of six characters: 85 seen of 22 million in Parquet."""
 _LEAST_FOR_CHECKS = 256 * _MIB
 """What DuckDB gets in any case."""
+_SHARE_FOR_CHECKS = 0.85
+"""Of what is left: DuckDB took 6 % more than its limit at 10 million users."""
+_CHECK_BYTES = {"event": 100, "row": 40}
+"""What checks hold unless they have to spill: seen pairs to join with, and the lists of all users."""
 _BYTES_PER_EVENT = 24
 """Offset share, item, time, weight and rating of `contracts.Events`."""
 _COPIES_OF_EVENTS = 5
@@ -74,7 +78,7 @@ def predict(data: Dataset, config: Config, *, trains: bool = True) -> dict[str, 
     # Both towers: with gradient and two moments of Adam, or judged and served, each in parts and put together.
     weights = 4 * data.num_items * config.train.embedding_dim * 2 * 4
     logits = 3 * 4 * config.train.batch_size * data.num_items
-    return {
+    parts = {
         "program": _PROGRAM_EXACT if exact and not trains else _PROGRAM,
         "ids and features": ids,
         "events": events,
@@ -82,6 +86,20 @@ def predict(data: Dataset, config: Config, *, trains: bool = True) -> dict[str, 
         "model": weights + logits if trains else weights,
         "scoring": _scoring(data, config),
     }
+    before_checks = sum(parts.values()) - parts["scoring"] - events + events // _COPIES_OF_EVENTS
+    return parts | {"checks": max(0, before_checks + _checks(data, config, before_checks) - sum(parts.values()))}
+
+
+def _checks(data: Dataset, config: Config, held: int) -> int:
+    """What DuckDB takes for the checks beside what the night holds by then."""
+    rows = data.num_users * (config.score.k + config.score.buffer)
+    wanted = len(data.events.items) * _CHECK_BYTES["event"] + rows * _CHECK_BYTES["row"]
+    return min(wanted, _for_checks(config, held))
+
+
+def _for_checks(config: Config, held: int) -> int:
+    left = memory_bytes(config.score.memory_budget) - held
+    return max(_LEAST_FOR_CHECKS, int(_SHARE_FOR_CHECKS * left))
 
 
 def _may_approximate(data: Dataset, config: Config) -> bool:
@@ -115,11 +133,10 @@ def require_to_read(config: Config, run_date: date) -> None:
 
 
 def left(config: Config) -> int:
-    """Bytes of `score.memory_budget` that this process does not hold: what DuckDB may have before it spills to disk."""
+    """What DuckDB may have before it spills to disk: most of `score.memory_budget` that this process does not hold."""
     pa.default_memory_pool().release_unused()  # of the system's pool: malloc_trim
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    taken = pages * os.sysconf("SC_PAGE_SIZE")
-    return max(_LEAST_FOR_CHECKS, memory_bytes(config.score.memory_budget) - taken)
+    return _for_checks(config, pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 def require(data: Dataset, config: Config) -> int:

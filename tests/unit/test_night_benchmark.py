@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import _generated, _memory, _night_benchmark
+from jobs import _generated, _lookup_benchmark, _memory, _night_benchmark
 from recbatch import sources
 from recbatch.config import load
 from recbatch.errors import ConfigError
@@ -56,3 +56,18 @@ def test_input_that_does_not_fit_into_the_budget_is_refused_before_it_is_read():
     ):
         _memory.require_to_read(config, date(2020, 2, 1))
     _memory.require_to_read(load(), date(2020, 2, 1))
+
+
+def test_checks_are_predicted_by_what_they_read_and_never_beyond_the_budget(monkeypatch):
+    data = _lookup_benchmark.world(1_000, 3)
+    monkeypatch.setattr(_memory, "_CHECK_BYTES", {"event": 0, "row": 0})
+    small = _memory.predict(data, load())
+    assert small["checks"] == 0, "the night holds more before them"
+    monkeypatch.setattr(_memory, "_CHECK_BYTES", {"event": 0, "row": 10_000_000})
+    for gib in (4, 8):
+        config = load(overrides={"score.memory_budget": f"{gib}GiB"})
+        whole = sum(_memory.predict(data, config).values())
+        assert 0.85 * gib * 2**30 < whole < gib * 2**30
+        assert _memory.require(data, config) == whole
+    assert _memory.left(load(overrides={"score.memory_budget": "1MiB"})) == 256 * 2**20
+    assert 0.5 * 2**40 < _memory.left(load(overrides={"score.memory_budget": "1024GiB"})) < 0.85 * 2**40
