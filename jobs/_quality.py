@@ -24,7 +24,7 @@ from recbatch.score import Ranker
 
 from ._judge import exact_ranker
 from ._model import Judged
-from ._peers import Settings, Workshop, choose, rank
+from ._peers import GRIDS, Settings, Workshop, choose, rank
 from ._say import now
 
 Counted = dict[str, int | float | str]
@@ -33,6 +33,10 @@ Counted = dict[str, int | float | str]
 OURS = "recbatch"
 LENGTH = 100
 """Ranks looked at."""
+_TIMELESS: Settings = {"fashion": 0}
+_FASHIONS: tuple[Settings, ...] = ({"fashion": 1}, _TIMELESS, *GRIDS["recent"])
+"""What the biases may follow: fashion as on every night, the popularity of all times, or one of the half-lives that the
+peer may choose from, as `popular.overall_half_life_days`."""
 _HELD_OUT = 0.2
 _SAMPLE_UNTIL = date(2020, 7, 1)
 """The generated world has no last event: this is the end of it where none is given."""
@@ -145,13 +149,15 @@ def compare(
 _NOTES = {
     "R": (
         "a random fifth of all events is held out, anew for every seed; acc@k is over distinct unseen pairs",
-        "settings: the best acc@10 on a random fifth of the first split's train part; recbatch's only choice is whether"
-        " biases follow fashion, as they do every night, or not, as events of all dates are held out",
+        "settings: the best acc@10 on a random fifth of the first split's train part; recbatch's only choice is what"
+        " fashion its biases follow, since events of all dates are held out: that of tonight, as they do every night,"
+        " none, or popularity of a half-life of the peer `recent`",
     ),
     "U": (
         "the last fifth of each user's events is held out; seeds change training only",
-        "settings: the best ndcg@10 on the last fifth of each user's train part; recbatch's only choice is whether"
-        " biases follow fashion, as they do every night, or not, as events of all dates are held out",
+        "settings: the best ndcg@10 on the last fifth of each user's train part; recbatch's only choice is what"
+        " fashion its biases follow, since events of all dates are held out: that of tonight, as they do every night,"
+        " none, or popularity of a half-life of the peer `recent`",
     ),
 }
 
@@ -215,22 +221,25 @@ def _mean(values: Float64s) -> float:
 def _choose_ours(
     parts: Split, pairs: HeldOut, data: Dataset, config: Config, rules: Protocol, counted: Counted
 ) -> Settings:
-    """Whether biases follow fashion; there is none to follow where no event has a time."""
+    """What fashion the biases follow; there is none to follow where no event has a time."""
     if not data.has_times:
-        return {"fashion": 0}
+        return dict(_TIMELESS)
     fitted = train.fit(parts.train, replace(data, events=parts.train), config.train, config.seed)
     reached = []
-    for fashion in (1, 0):
-        lists = _rank_ours(fitted, parts, pairs, data, config, {"fashion": fashion})
-        reached.append((_mean(figures(lists, pairs, rules.figures)[rules.chosen_by]), fashion))
-        counted[f"{OURS}_choosing_{rules.chosen_by}_fashion_{fashion}"] = reached[-1][0]
-    return {"fashion": max(reached)[1]}
+    for settings in _FASHIONS:
+        lists = _rank_ours(fitted, parts, pairs, data, config, settings)
+        reached.append(_mean(figures(lists, pairs, rules.figures)[rules.chosen_by]))
+        said = "_".join(f"{name}_{value:g}" for name, value in settings.items())
+        counted[f"{OURS}_choosing_{rules.chosen_by}_{said}"] = reached[-1]
+    return _FASHIONS[int(np.argmax(reached))]
 
 
 def _rank_ours(
     fitted: train.Fitted, parts: Split, pairs: HeldOut, data: Dataset, config: Config, settings: Settings
 ) -> Lists:
-    known = parts.train if settings["fashion"] else _timeless(parts.train)
+    known = _timeless(parts.train) if settings == _TIMELESS else parts.train
+    followed = {"overall_half_life_days": settings.get("half_life_days")}
+    config = config.model_copy(update={"popular": config.popular.model_copy(update=followed)})
     ranker = our_ranker(replace(data, events=known), known, fitted, config)
     return ranked_by(ranker, parts.train, pairs.users)
 

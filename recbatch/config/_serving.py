@@ -58,7 +58,9 @@ class Popular(Section):
     segments: tuple[str, ...] = ()
     """User features that get a list of their own, e.g. `gender`."""
     half_life_days: Annotated[float, Field(gt=0)] = 30.0
-    """Within a segment, an event this old counts half; the overall list learns this from the data."""
+    """Within a segment, an event this old counts half."""
+    overall_half_life_days: Annotated[float, Field(gt=0)] | None = None
+    """The same overall, and where the model's biases follow fashion every night; none: learned from the latest days."""
     prior_events: Annotated[float, Field(gt=0)] = 200.0
     """Within a segment, how many events' worth of overall popularity is mixed in."""
     length: Positive = 500

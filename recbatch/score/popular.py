@@ -37,7 +37,7 @@ def by_popularity(data: Dataset, events: Events, until: date, settings: Settings
     """
     events = data.human(events)
     segments, segment_of_user = _segments(data, settings.segments)
-    overall = tomorrow(events, data.num_items, until)
+    overall = tomorrow(events, data.num_items, until, settings.overall_half_life_days)
     shares = [overall]
     if len(segments) > 1:
         now = int(np.datetime64(until, "us").astype(np.int64))

@@ -31,13 +31,14 @@ _UNSEEN = 0.5
 """Events that every title has besides its own: log shares of rare titles differ by no more than chance explains."""
 
 
-def tomorrow(events: Events, titles: int, until: date) -> Float32s:
+def tomorrow(events: Events, titles: int, until: date, half_life_days: float | None = None) -> Float32s:
     """Each title's expected share of the events of the day `until`.
 
     Args:
         events: everything before `until`; `items` are positions below `titles`. Weights count.
         titles: how many titles there are.
         until: the day to look forward to.
+        half_life_days: of an event; none: learned.
 
     Returns:
         Shape (titles,), summing to 1. Without times: shares of all events.
@@ -49,7 +50,7 @@ def tomorrow(events: Events, titles: int, until: date) -> Float32s:
     else:
         kept = events.where(timed)
         log = _Log(kept.occurred_at, kept.items, kept.weights, titles)
-        counts = log.morning(int(np.datetime64(until, "D").astype(np.int64)), log.half_life())
+        counts = log.morning(int(np.datetime64(until, "D").astype(np.int64)), half_life_days or log.half_life())
     counts = counts + _UNSEEN
     return np.asarray(counts / counts.sum(), dtype=np.float32)
 

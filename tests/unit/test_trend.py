@@ -5,7 +5,8 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from recbatch.score import fashion, tomorrow
+from recbatch.config import Popular
+from recbatch.score import by_popularity, fashion, tomorrow
 from recbatch.score.trend import HALF_LIVES_DAYS, _Log
 
 from ._worlds import RUN_DATE, build
@@ -89,6 +90,16 @@ def test_nothing_on_or_after_the_day_is_looked_at():
     shares = tomorrow(past, 5, earlier)
     assert shares.sum() == pytest.approx(1)
     np.testing.assert_array_equal(shares, tomorrow(past, 5, earlier))
+
+
+def test_a_half_life_that_is_given_is_taken_and_none_is_learned():
+    hits = np.eye(5) * 0.9 + 0.02
+    data = world(lambda back: hits[(3 - (back + 1) // 4) % 5])
+    shares, learned = [tomorrow(data.events, 5, RUN_DATE, days) for days in (1, 30)], tomorrow(data.events, 5, RUN_DATE)
+    assert shares[0][3] > 2 * shares[1][3], "the long one remembers the hits before"
+    assert np.abs(learned - shares[1]).max() > 0.1
+    popular = by_popularity(data, data.events, RUN_DATE, Popular(overall_half_life_days=30))
+    np.testing.assert_array_equal(popular.shares, shares[1])
 
 
 def test_without_times_shares_are_plain_and_fashion_is_nothing():
