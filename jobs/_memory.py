@@ -86,6 +86,7 @@ def predict(data: Dataset, config: Config, *, trains: bool = True) -> dict[str, 
         "model": weights + logits if trains else weights,
         "scoring": _scoring(data, config),
     }
+    # By then lists are written, and of the copies of the events one is left.
     before_checks = sum(parts.values()) - parts["scoring"] - events + events // _COPIES_OF_EVENTS
     return parts | {"checks": max(0, before_checks + _checks(data, config, before_checks) - sum(parts.values()))}
 

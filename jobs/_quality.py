@@ -146,18 +146,18 @@ def compare(
     return Comparison(protocol, tuple(splits), counted | {"splits": seeds}, _NOTES[protocol])
 
 
+_OUR_CHOICE = (
+    "recbatch's only choice is what fashion its biases follow, since events of all dates are held out: that of tonight,"
+    " as they do every night, none, or popularity of a half-life of the peer `recent`"
+)
 _NOTES = {
     "R": (
         "a random fifth of all events is held out, anew for every seed; acc@k is over distinct unseen pairs",
-        "settings: the best acc@10 on a random fifth of the first split's train part; recbatch's only choice is what"
-        " fashion its biases follow, since events of all dates are held out: that of tonight, as they do every night,"
-        " none, or popularity of a half-life of the peer `recent`",
+        "settings: the best acc@10 on a random fifth of the first split's train part; " + _OUR_CHOICE,
     ),
     "U": (
         "the last fifth of each user's events is held out; seeds change training only",
-        "settings: the best ndcg@10 on the last fifth of each user's train part; recbatch's only choice is what"
-        " fashion its biases follow, since events of all dates are held out: that of tonight, as they do every night,"
-        " none, or popularity of a half-life of the peer `recent`",
+        "settings: the best ndcg@10 on the last fifth of each user's train part; " + _OUR_CHOICE,
     ),
 }
 

@@ -21,7 +21,7 @@ from recbatch.index import Calibration, ExactIndex, calibrate
 
 from ._options import json_option, print_json
 from ._scoring_benchmark import World, vectors
-from ._streamed import named, stream
+from ._streamed import named, parquet_bytes, stream
 from ._tables import print_table
 
 _BATCH = 65_536
@@ -54,7 +54,7 @@ def by_users(counts: tuple[int, ...], folder: Path, titles: int = 2_000, k: int 
     index.search(world.queries[:512], k, world.first(512).seen)
     for count in counts:
         seconds = stream(index, world.queries, world.seen, data, count, k, folder)
-        size = sum(file.stat().st_size for file in folder.rglob("*.parquet"))
+        size = parquet_bytes(folder)
         shutil.rmtree(folder)
         yield _row("users", count, titles, k, seconds, "exact, written", bytes=size, resident=_resident())
 

@@ -26,7 +26,7 @@ from . import _scoring_peers as peers
 from ._lookup_benchmark import world
 from ._options import json_option, print_json
 from ._run import machine
-from ._streamed import listed, named, stream
+from ._streamed import listed, named, parquet_bytes, stream
 from ._tables import print_table
 
 _K = 100
@@ -177,7 +177,7 @@ def _to_parquet(engine: ScannIndex, world_: World, shape: Shape, folder: Path) -
         "stage_users": shape.stage_users,
         "stage_seconds_1m": seconds,
         "stage_writing_share_of_wall_1m": seconds / searching - 1,
-        "stage_bytes_per_row_1m": _bytes(folder / "stage") / (shape.stage_users * _K),
+        "stage_bytes_per_row_1m": parquet_bytes(folder / "stage") / (shape.stage_users * _K),
     }
 
 
@@ -224,13 +224,9 @@ def measure_writing(shape: Shape, folder: Path) -> Json:
     together = stream(index, batch.queries, batch.seen, data, users, _K, folder / "both")
     return {
         "writing_share_of_wall": together / searching - 1,
-        "bytes_per_row": _bytes(folder / "alone") / (users * _K),
+        "bytes_per_row": parquet_bytes(folder / "alone") / (users * _K),
         "rows_per_second_per_writer": users * _K / writing,
     }
-
-
-def _bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*.parquet"))
 
 
 def _write(folder: Path, rows: list[Lists], data: Dataset) -> None:

@@ -70,6 +70,11 @@ def listed(users: Int32s, found: Int32s, scores: Float32s, seen: Exclusions) -> 
     return Lists(users, found, scores, np.ones(found.shape, dtype=np.int8), because)
 
 
+def parquet_bytes(folder: Path) -> int:
+    """Of all Parquet files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*.parquet"))
+
+
 def named(users: int, titles: int) -> Dataset:
     """So many users and titles by name, with one event."""
     user_ids = pa.array(np.char.mod("u%08d", np.arange(users)))

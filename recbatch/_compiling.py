@@ -17,7 +17,7 @@ LANES = 16
 """Partial sums of a score; see `index._finalists.exact_scores`, which adds in the same order."""
 CHUNK = 64
 """Scores compared at a time; a block is as wide as a whole number of chunks."""
-_LINE = 64
+LINE = 64
 """Bytes of a line of the cache."""
 _DUE_AFTER = 3.0e11
 """Multiplications and additions, about 2 s of matrix product on two cores, after which compiling pays."""
@@ -25,9 +25,14 @@ _DUE_AFTER = 3.0e11
 _done = [0.0]
 
 
+def expect(operations: float) -> None:
+    """Counts work towards compiling that is certain to come."""
+    _done[0] += operations
+
+
 def is_due(operations: float) -> bool:
     """Counts work towards compiling, and says whether it has been earned."""
-    _done[0] += operations
+    expect(operations)
     return _done[0] >= _DUE_AFTER
 
 
@@ -47,6 +52,6 @@ def has_bytes() -> bool:
 def zeros(*shape: int) -> Float32s:
     """From the start of a line of the cache, since a vector that lies across two lines costs two loads."""
     cells = math.prod(shape)
-    room = np.zeros(cells + _LINE // 4, dtype=np.float32)
-    start = -room.ctypes.data % _LINE // 4
+    room = np.zeros(cells + LINE // 4, dtype=np.float32)
+    start = -room.ctypes.data % LINE // 4
     return room[start : start + cells].reshape(shape)

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from recbatch._compiling import CHUNK, LANES
+from recbatch._compiling import CHUNK, LANES, LINE
 
 _HAS = binding.get_host_cpu_features()
 FUSED = bool(_HAS.get("fma"))
@@ -22,8 +22,6 @@ LENGTH = 16 if _HAS.get("avx512f") else 8
 COLUMNS = 2 * LENGTH
 ROWS = 12 if LENGTH == 16 else 6
 """Candidates and queries whose products are summed at once: two vectors of candidates, and two sums for each query."""
-_NUMBERS_PER_LINE = 16
-"""Of the cache."""
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)
 
@@ -185,7 +183,7 @@ def fetch(context: Any, vectors: Any, row: Any) -> Any:
         byte, reading, near, data = ir.IntType(8).as_pointer(), _INT(0), _INT(3), _INT(1)
         kind = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
         told = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        with cgutils.for_range_slice(builder, width.type(0), width, width.type(_NUMBERS_PER_LINE)) as (start, _):
+        with cgutils.for_range_slice(builder, width.type(0), width, width.type(LINE // 4)) as (start, _):
             builder.call(told, [builder.bitcast(builder.gep(line, [start]), byte), reading, near, data])
         return context.get_dummy_value()
 

@@ -31,8 +31,9 @@ Bools = npt.NDArray[np.bool_]
 NO_TIME = np.iinfo(np.int64).min
 """`Events.occurred_at` of an event without a time: before every date."""
 
-DAY_MICROSECONDS = 86_400_000_000
-"""The unit of `Events.occurred_at`, times a day."""
+SECOND_MICROSECONDS = 1_000_000
+DAY_MICROSECONDS = 86_400 * SECOND_MICROSECONDS
+"""The unit of `Events.occurred_at`, times a second, and times a day."""
 
 NO_ITEM = -1
 """Padding in an array of item positions: no candidate was left. Never reaches a table."""

@@ -18,11 +18,18 @@ import pyarrow.compute as pc
 
 from recbatch import _threads, store
 from recbatch.config import Data
-from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Bools, Dataset, Events, Int32s, Int64s, SourceTables
+from recbatch.contracts import (
+    DAY_MICROSECONDS,
+    NO_TIME,
+    SECOND_MICROSECONDS,
+    Bools,
+    Dataset,
+    Events,
+    Int32s,
+    Int64s,
+    SourceTables,
+)
 from recbatch.errors import DataError
-
-_MICROSECONDS = 1_000_000
-"""In a second: most sources know no finer times."""
 
 
 def build(tables: SourceTables, settings: Data, run_date: date, *, merge_by_title: bool | None = None) -> Dataset:
@@ -162,10 +169,10 @@ def _by_user_and_time(users: Int32s, times: Int64s) -> Int64s:
     finer: list[bool] = []  # than a second
 
     def look(rows: slice) -> None:
-        finer.append(bool(((np.maximum(times[rows], first) - first) % _MICROSECONDS).any()))
+        finer.append(bool(((np.maximum(times[rows], first) - first) % SECOND_MICROSECONDS).any()))
 
     _threads.by_rows(look, len(times))
-    unit = 1 if any(finer) else _MICROSECONDS
+    unit = 1 if any(finer) else SECOND_MICROSECONDS  # most sources know no finer times
     span = (latest - first) // unit + 2
     if (int(users.max(initial=0)) + 1) * span >= 2**63:
         return np.lexsort((times, users))

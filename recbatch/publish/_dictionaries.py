@@ -5,14 +5,12 @@ pyarrow writes the whole dictionary of a column into each row group, and hashes 
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pyarrow as pa
 
+from recbatch import _threads
 from recbatch.contracts import Int32s
 
-_kept = threading.local()
 _SPARSE = 64
 """Positions so many times further apart than there are rows are looked up by bisection."""
 
@@ -61,14 +59,6 @@ def _ranked(codes: Int32s) -> tuple[Int32s, Int32s]:
     low, cells = (int(used[0]), int(used[-1] - used[0]) + 1) if len(used) else (0, 0)
     if cells >= _SPARSE * len(codes):
         return used, np.searchsorted(used, codes).astype(np.int32)
-    place_of = _scratch(cells)
+    place_of = _threads.scratch(1, cells)[0].view(np.int32)  # fresh pages would cost more than the work
     place_of[used - low] = np.arange(len(used), dtype=np.int32)
     return used, place_of.take(codes - low)
-
-
-def _scratch(cells: int) -> Int32s:
-    """Any numbers: memory of this thread, kept between calls, since fresh pages cost more than the work."""
-    held: Int32s | None = getattr(_kept, "scratch", None)
-    if held is None or len(held) < cells:
-        held = _kept.scratch = np.empty(cells, dtype=np.int32)
-    return held

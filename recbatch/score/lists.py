@@ -76,7 +76,7 @@ class Ranker:
     ) -> Iterator[Lists]:
         """Ranked lists for many users, batch by batch, in the order of `users`; see `rank`."""
         if self.index is not None and self.towers is not None:
-            _compiling.is_due(2.0 * len(users) * self.index.num_items * self.towers.dim)  # it is certain to come
+            _compiling.expect(2.0 * len(users) * self.index.num_items * self.towers.dim)
         if self.rules.caps is not None:
             batch = max(1, min(batch, _HELD_CELLS // len(self.rules.caps.limits)))
         for start in range(0, len(users), batch):

@@ -11,13 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbatch import _threads
-from recbatch.contracts import DAY_MICROSECONDS, Bools, Int64s
+from recbatch.contracts import DAY_MICROSECONDS, SECOND_MICROSECONDS, Bools, Int64s
 from recbatch.errors import DataError
 from recbatch.sources.parts import Part
 
-_MICROSECONDS = 1_000_000
-"""In a second."""
-PER_SECOND = {"s": 1, "ms": 1_000, "us": _MICROSECONDS, "ns": 1_000_000_000}
+PER_SECOND = {"s": 1, "ms": 1_000, "us": SECOND_MICROSECONDS, "ns": 1_000_000_000}
 _UNITS = ("s", "ms", "us")
 _YEAR_1990, _YEAR_2200 = 631_152_000, 7_258_118_400  # seconds since 1970
 _FIVE_YEARS = 5 * 365 * 86_400
@@ -93,6 +91,7 @@ def read_times(part: Part, name: str, unit: str, today: date) -> Times:
 def _from_ticks(ticks: Int64s, missing: Bools, unit: str, today: date) -> Times:
     earliest, latest = _limits(today)
     per_second = PER_SECOND[unit]
+    finer = per_second > SECOND_MICROSECONDS
     micros, impossible = np.empty(len(ticks), np.int64), np.empty(len(ticks), np.bool_)
 
     def convert(rows: slice) -> None:
@@ -100,8 +99,9 @@ def _from_ticks(ticks: Int64s, missing: Bools, unit: str, today: date) -> Times:
         mine = ticks[rows]
         impossible[rows] = (mine < earliest * per_second) | (mine >= latest * per_second)
         mine = np.where(impossible[rows], 0, mine)
-        finer = per_second > _MICROSECONDS
-        micros[rows] = mine // (per_second // _MICROSECONDS) if finer else mine * (_MICROSECONDS // per_second)
+        micros[rows] = (
+            mine // (per_second // SECOND_MICROSECONDS) if finer else mine * (SECOND_MICROSECONDS // per_second)
+        )
 
     _threads.by_rows(convert, len(ticks))
     return Times(micros, missing, np.zeros_like(missing), impossible & ~missing)
@@ -113,7 +113,7 @@ def _from_numbers(values: npt.NDArray[np.float64], missing: Bools, unit: str, to
     earliest, latest = _limits(today)
     impossible = ((seconds < earliest) | (seconds >= latest)) & ~missing
     # Microseconds until the year 2200 are below 2**53, so whole ticks survive the float.
-    ticks = np.where(impossible | bad, 0, values) * (_MICROSECONDS // PER_SECOND[unit])
+    ticks = np.where(impossible | bad, 0, values) * (SECOND_MICROSECONDS // PER_SECOND[unit])
     micros = np.rint(ticks).astype(np.int64)
     return Times(micros, missing, bad, impossible)
 
@@ -174,7 +174,7 @@ def _instant(fields: dict[str, Int64s], sign: pa.ChunkedArray) -> tuple[Int64s, 
     seconds = ((first + fields["day"] - 1) * 24 + fields["hour"]) * 3600 + (fields["minute"] - zone) * 60
     broken = ~in_year | (fields["day"] < 1) | (fields["day"] > length)
     broken |= (fields["hour"] > 23) | (fields["minute"] > 59) | (fields["second"] > 59)
-    return (seconds + fields["second"]) * _MICROSECONDS + fields["fraction"], broken
+    return (seconds + fields["second"]) * SECOND_MICROSECONDS + fields["fraction"], broken
 
 
 def latest_possible(today: date) -> int:
@@ -185,7 +185,7 @@ def latest_possible(today: date) -> int:
 def _limits(today: date) -> tuple[int, int]:
     """Seconds since 1970 between which a time is possible, the end excluded."""
     earliest, latest = micros_of(_EARLIEST), latest_possible(today)
-    return earliest // _MICROSECONDS, latest // _MICROSECONDS
+    return earliest // SECOND_MICROSECONDS, latest // SECOND_MICROSECONDS
 
 
 def _require_unit(part: Part, name: str, values: npt.NDArray[np.float64], unit: str) -> None:

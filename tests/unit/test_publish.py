@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recbatch import publish, schemas, store, withdrawn
+from recbatch import _threads, publish, schemas, store, withdrawn
 from recbatch.config import Gc
 from recbatch.contracts import AuditResult
 from recbatch.publish import _dictionaries
@@ -338,8 +338,8 @@ def test_positions_are_ranked_among_those_that_occur(codes):
 @pytest.mark.parametrize("codes", [[1, 129], [1, 128], [7, 3, 7], [], [2**31 - 1, 0, 5]])
 def test_positions_are_ranked_in_memory_only_where_they_lie_near(codes, monkeypatch):
     asked = []
-    scratch = _dictionaries._scratch
-    monkeypatch.setattr(_dictionaries, "_scratch", lambda cells: asked.append(cells) or scratch(cells))
+    scratch = _threads.scratch
+    monkeypatch.setattr(_threads, "scratch", lambda rows, cells: asked.append(cells) or scratch(rows, cells))
     used, places = _dictionaries._ranked(np.array(codes, dtype=np.int32))
     assert (used.tolist(), used[places].tolist()) == (sorted(set(codes)), codes)
     assert used.dtype == places.dtype == np.int32
