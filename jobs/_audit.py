@@ -16,6 +16,7 @@ from recbatch.store import Lake
 from . import _lake, _memory, _run
 from ._changes import since_parent
 from ._earlier import earlier
+from ._later import later
 from ._run import Night, Verdict
 from ._say import Say
 from .report import past_nights
@@ -86,10 +87,11 @@ def close(
     """
     say.stage("report")
     head = _run.finished(head, verdict, rows, say)
+    looked_up = None if verdict.blocked else later(lambda: lookup.write(folder, head["k"]))
     with views.over(folder, head) as con:
         report.write(folder, con, head, past_nights(lake, live, head["run_id"]))
-    if not verdict.blocked:
-        lookup.write(folder, head["k"])
+    if looked_up:
+        looked_up()
     store.seal(folder, head)
 
     say.stage("publish")

@@ -42,7 +42,7 @@ _BYTES_PER_KEPT_ROW = 100
 """Of the parent's lists while they are read: text as places, and where each row belongs; see jobs/_kept.py."""
 _BATCHES_READ = 4
 """Batches whose rows are read from the parent at once."""
-_BATCHES = 6
+_BATCHES = 4
 """Ranked batches that wait for the writer, the one it writes, and the one being ranked; see jobs/_shards.py."""
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import date
 
-from recbatch import dataset, publish, withdrawn
+from recbatch import dataset, publish, score, withdrawn
 from recbatch.config import Config
 from recbatch.store import Lake
 
@@ -15,6 +15,8 @@ from ._audit import Beside, audit, close
 from ._input import Input
 from ._items import leave_out
 from ._judge import judge_or_fall_back
+from ._later import later
+from ._loops import compile_beside
 from ._model import TakeTrained, fit_or_reload
 from ._plan import plan as make_plan
 from ._price import prices
@@ -61,6 +63,8 @@ def night(
     say.stage("read")
     if source is None:
         _memory.require_to_read(config, run_date)
+    parent = _lake.parent_of(lake, live, run_date)
+    compile_beside(parent, config)
     tables = (source or Input(config, run_date)).before(lake, run_date, say)
     gone = withdrawn.read(lake)
     tables = leave_out(tables, gone, merge_by_title=config.source.merge_by_title)
@@ -70,13 +74,13 @@ def night(
     already = _lake.done(lake, live, data, config, book.file_facts)
     if already and not force:
         return Night.already(already)
-    parent = _lake.parent_of(lake, live, run_date)
     rules = book.rules(run_date)
     beside = Beside(lambda: _run.seen(data, config, rules), lambda: book.laws(rules))
     blocked = None if force else stopped(lake, data, config, parent, gone, book.file_facts)
     if blocked:
         return audit_again(lake, live, blocked, beside, config, parent, say, allow_degraded)
     _memory.require(data, config)
+    popular = later(lambda: score.by_popularity(data, data.events, data.run_date, config.popular))
 
     say.stage("train")
     model = fit_or_reload(lake, data, config, parent, say, ahead)
@@ -85,7 +89,7 @@ def night(
     model, outcome = judge_or_fall_back(lake, model, data, config, parent, say)
 
     say.stage("index")
-    plan = make_plan(lake, model, outcome, data, config, rules, allow_degraded)
+    plan = make_plan(lake, model, outcome, data, popular(), config, rules, allow_degraded)
     say.event("index", engine=plan.engine, decisions=plan.decisions)
 
     say.stage("score")
@@ -93,6 +97,7 @@ def night(
     recommended, rows, scored = _shards.write(lake, folder, plan, model, data, config, say, parent)
 
     say.stage("write")
+    beside = Beside(later(beside.seen), beside.rules)
     paid = prices(book, model if plan.certificate else None, data, config)
     rows |= _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config, paid)
     head = _run.head(run_id, config, data, tables, model, outcome, plan, parent) | {

@@ -42,6 +42,7 @@ def plan(
     model: Model,
     outcome: Outcome,
     data: Dataset,
+    everything: Popular,
     config: Config,
     rules: Rules,
     allow_degraded: str | None,
@@ -49,11 +50,11 @@ def plan(
     """The ranker for tonight: certified search by the served weights, or popularity only after a failed gate.
 
     Decisions that were taken by timing are stored beside the model, and taken again by later nights with it.
+    `everything` is the popularity of all titles, by every event.
 
     Raises:
         DataError: embeddings are not finite or have collapsed.
     """
-    everything = score.by_popularity(data, data.events, data.run_date, config.popular)
     popular = score.only(everything, rules.eligible)
     by_popularity = Ranker(popular, keep_seen=config.score.keep_seen, rules=rules)
     if outcome.failed and allow_degraded:

@@ -36,8 +36,8 @@ _SHARDS = 20
 """At least so many in a large night: a kill costs one of them at most, a twentieth of the work."""
 _LEAST_USERS = 8_192
 """… unless they became smaller than this: files of some megabytes."""
-_BATCHES_WAITING = 4
-"""Ranked batches that may wait to be written: what bounds their memory."""
+_WAITING = 2
+"""Ranked batches that may wait to be written, and shards to be sealed: what bounds memory, and what a kill costs."""
 _BATCHES_READ = 4
 """Batches for which the parent's rows are read at once."""
 _TABLES = (schemas.RECOMMENDATIONS, schemas.RECOMMENDATIONS_BUFFER)
@@ -115,14 +115,16 @@ class Shards:
         Shards that are finished already are taken as they are.
         """
         parts, recommended = ranges(self.data.num_users, self.config.score.users_per_shard), []
+        places = [self.lake.resume / f"shards-{self.key}" / f"{number:05d}" for number in range(len(parts))]
         rows = dict.fromkeys((table.name for table in _TABLES), 0)
         reused = unchanged = 0
-        for number, users in enumerate(parts):
-            kept = self.lake.resume / f"shards-{self.key}" / f"{number:05d}"
-            if store.faults(kept):
-                self._finish(kept, users, say)
-            else:
-                reused += 1
+        with behind(_WAITING) as then:
+            for kept, users in zip(places, parts, strict=True):
+                if store.faults(kept):
+                    self._score(kept, users, say, then)
+                else:
+                    reused += 1
+        for number, kept in enumerate(places):
             head = store.read_checked_json(kept / store.MANIFEST)
             unchanged += head.get("kept_users", 0)
             recommended.append(np.load(kept / "recommended.npy", allow_pickle=False))
@@ -130,7 +132,6 @@ class Shards:
                 rows[table.name] += head["rows"][table.name]
                 store.make_folder(folder / table.name)
                 store.link(kept / f"{table.name}.parquet", folder / table.name / f"part-{number:05d}.parquet")
-            say.progress("score", int(users[-1]) + 1, self.data.num_users)
         if reused:
             say.event("resumed", shards=reused, of=len(parts))
         if not parts:
@@ -138,41 +139,12 @@ class Shards:
                 publish.write_table(folder, table, schemas.arrow(table).empty_table())
         return np.concatenate([np.zeros(0, dtype=np.int64), *recommended]), rows, unchanged
 
-    def _finish(self, kept: Path, users: Int32s, say: Say) -> None:
-        """Scores one shard and puts it where a later run of the night finds it."""
-        work = self.lake.staging / f"shard-{kept.name}"
-        for folder in (work, kept):
-            shutil.rmtree(folder, ignore_errors=True)
-        store.make_folder(work)
-        store.make_folder(kept.parent)
-        recommended, rows, unchanged = self._score(work, users, say)
-        np.save(work / "recommended.npy", recommended, allow_pickle=False)
-        for table in _TABLES:
-            (work / table.name / "part-00000.parquet").rename(work / f"{table.name}.parquet")
-            (work / table.name).rmdir()
-        store.seal(work, {"rows": rows, "users": len(users), "kept_users": unchanged})
-        store.move_folder(work, kept)
-
-    def _score(self, work: Path, users: Int32s, say: Say) -> tuple[Int64s, dict[str, int], int]:
-        settings, data = self.config.score, self.data
-        recommended, unchanged = np.zeros(len(users), dtype=np.int64), 0
-        with (
-            TableWriter(work, schemas.RECOMMENDATIONS) as lists,
-            TableWriter(work, schemas.RECOMMENDATIONS_BUFFER) as buffer,
-            behind(_BATCHES_WAITING) as write,
-        ):
-
-            def both(batch: Lists) -> None:
-                lists.write(score.to_table(batch, data, last_rank=settings.k))
-                buffer.write(score.to_table(batch, data, first_rank=settings.k + 1))
-
-            for batch, kept in self._lists(users, say):
-                unchanged += kept
-                recommended[batch.users - users[0]] = batch.lengths(settings.k)
-                write(both, batch)
-                say.progress("score", int(batch.users[-1]) + 1, data.num_users)
-        rows = {schemas.RECOMMENDATIONS.name: lists.rows, schemas.RECOMMENDATIONS_BUFFER.name: buffer.rows}
-        return recommended, rows, unchanged
+    def _score(self, kept: Path, users: Int32s, say: Say, then: Callable[..., None]) -> None:
+        """Scores one shard; what is ready of it is written beside what follows, the next shard too."""
+        shard = _Shard(self.lake.staging / f"shard-{kept.name}", kept, users, self.data, self.config.score.k)
+        for batch, unchanged in self._lists(users, say):
+            then(shard.add, batch, unchanged)
+        then(shard.finish, say)
 
     def _lists(self, users: Int32s, say: Say) -> Iterator[tuple[Lists, int]]:
         """Lists in the order of users, and how many of each batch are the parent's.
@@ -203,6 +175,39 @@ class Shards:
             if batch is None:
                 return
             yield batch
+
+
+class _Shard:
+    """The files of one shard until they are whole and put where a later run of the night finds them."""
+
+    def __init__(self, work: Path, kept: Path, users: Int32s, data: Dataset, k: int) -> None:
+        self._work, self._kept, self._users, self._data, self._k = work, kept, users, data, k
+        for folder in (work, kept):
+            shutil.rmtree(folder, ignore_errors=True)
+        store.make_folder(work)
+        store.make_folder(kept.parent)
+        self._open = contextlib.ExitStack()
+        self._lists, self._buffer = (self._open.enter_context(TableWriter(work, table)) for table in _TABLES)
+        self._recommended, self._unchanged = np.zeros(len(users), dtype=np.int64), 0
+
+    def add(self, batch: Lists, unchanged: int) -> None:
+        """Writes lists, so many of which are the parent's."""
+        self._lists.write(score.to_table(batch, self._data, last_rank=self._k))
+        self._buffer.write(score.to_table(batch, self._data, first_rank=self._k + 1))
+        self._recommended[batch.users - self._users[0]] = batch.lengths(self._k)
+        self._unchanged += unchanged
+
+    def finish(self, say: Say) -> None:
+        """Seals the shard. What `say` hears of is safe from a kill."""
+        self._open.close()
+        np.save(self._work / "recommended.npy", self._recommended, allow_pickle=False)
+        for table in _TABLES:
+            (self._work / table.name / "part-00000.parquet").rename(self._work / f"{table.name}.parquet")
+            (self._work / table.name).rmdir()
+        rows = {table.name: writer.rows for table, writer in zip(_TABLES, (self._lists, self._buffer), strict=True)}
+        store.seal(self._work, {"rows": rows, "users": len(self._users), "kept_users": self._unchanged})
+        store.move_folder(self._work, self._kept)
+        say.progress("score", int(self._users[-1]) + 1, self._data.num_users)
 
 
 @contextlib.contextmanager

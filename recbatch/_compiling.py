@@ -1,4 +1,4 @@
-"""When loops are compiled, and what compiled loops agree on. Compiling them all takes about 4 s (numba).
+"""When loops are compiled, and what compiled loops agree on. Compiling them all takes some seconds (numba).
 
 Compiled in memory on first use, which large nights earn back and small ones never pay: `is_due` counts the work done so
 far. Nothing is cached on disk: numba's cache files are pickles.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,6 +25,7 @@ _DUE_AFTER = 3.0e11
 """Multiplications and additions, about 2 s of matrix product on two cores, after which compiling pays."""
 
 _done = [0.0]
+_ahead: list[threading.Thread] = []
 
 
 def expect(operations: float) -> None:
@@ -33,7 +36,23 @@ def expect(operations: float) -> None:
 def is_due(operations: float) -> bool:
     """Counts work towards compiling, and says whether it has been earned."""
     expect(operations)
-    return _done[0] >= _DUE_AFTER
+    due = _done[0] >= _DUE_AFTER
+    if due:
+        for thread in _ahead:
+            thread.join()
+    return due
+
+
+def pays(operations: float) -> bool:
+    """Whether so much work is sure to earn compiling by itself."""
+    return operations >= 2 * _DUE_AFTER
+
+
+def ahead(compile_loops: Callable[[], None]) -> None:
+    """Compiles beside what comes; whatever needs the loops waits for the end of it."""
+    thread = threading.Thread(target=compile_loops, name="compile")
+    _ahead.append(thread)
+    thread.start()
 
 
 def compiled() -> None:

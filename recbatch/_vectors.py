@@ -64,6 +64,54 @@ def at_least(context: Any, scores: Any, row: Any, start: Any, floor: Any) -> Any
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def reaching(context: Any, values: Any, row: Any, start: Any, more: Any, floors: Any) -> Any:
+    """A bit for each of `CHUNK` numbers of a row from `start` on: whether with `more` it reaches its own floor."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, vector = signature.args, ir.VectorType(_FLOAT, CHUNK)
+        line, _ = _line(context, builder, kinds[0], arguments[0], arguments[1])
+        own, _ = _line(context, builder, kinds[4], arguments[4], _INT(0))
+        raised = builder.fadd(
+            _load(builder, line, arguments[2], vector), _everywhere(builder, arguments[3], vector)
+        )
+        reached = builder.fcmp_ordered(">=", raised, _load(builder, own, arguments[2], vector))
+        return builder.bitcast(reached, ir.IntType(CHUNK))
+
+    return _in_rows(types.uint64(values, row, start, more, floors)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def exact_share(
+    context: Any, vectors: Any, row: Any, weight: Any, candidates: Any, candidate: Any, first: Any, end: Any
+) -> Any:
+    """Σ (vectors[row, i] · weight) · candidates[candidate, i] from `first` to `end`, whole groups of `LANES` columns.
+
+    Products with the weight are float32, all else is float64.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, double = signature.args, ir.VectorType(ir.DoubleType(), LANES)
+        left, _ = _line(context, builder, kinds[0], arguments[0], arguments[1])
+        right, _ = _line(context, builder, kinds[3], arguments[3], arguments[4])
+        vector = ir.VectorType(_FLOAT, LANES)
+        weight, low, high = _everywhere(builder, arguments[2], vector), arguments[5], arguments[6]
+        sums = cgutils.alloca_once(builder, double)
+        builder.store(ir.Constant(double, [0.0] * LANES), sums)
+        lanes = low.type(LANES)
+        stop = builder.sub(high, builder.srem(builder.sub(high, low), lanes))
+        with cgutils.for_range_slice(builder, low, stop, lanes) as (start, _):
+            scaled = builder.fmul(_load(builder, left, start, vector), weight)
+            wide = [builder.fpext(some, double) for some in (scaled, _load(builder, right, start, vector))]
+            builder.store(builder.fadd(builder.load(sums), builder.fmul(*wide)), sums)
+        total = builder.load(sums)
+        for half in (LANES // 2, LANES // 4, LANES // 8):
+            total = builder.fadd(_part(builder, total, 0, half), _part(builder, total, half, half))
+        return builder.fadd(builder.extract_element(total, _INT(0)), builder.extract_element(total, _INT(1)))
+
+    return _in_rows(types.float64(vectors, row, weight, candidates, candidate, first, end)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def products(
     context: Any, queries: Any, group: Any, first: Any, panels: Any, panel: Any, scores: Any, row: Any, column: Any
 ) -> Any:
@@ -115,6 +163,52 @@ def byte_products(
         return context.get_dummy_value()
 
     whole = types.void(queries, starts, steps, bases, group, panels, panel, scores, column)
+    return _in_rows(whole), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def byte_shares(
+    context: Any, events: Any, starts: Any, scales: Any, row: Any, panels: Any, panel: Any, steps: Any, part: Any,
+    first: Any, end: Any, shares: Any, event: Any, column: Any,
+) -> Any:  # fmt: skip
+    """shares[event + e, column + c] += scales[part, row + e] · steps[part, column + c] · (starts[part, row + e] + Σ …).
+
+    The sum is that of `byte_products` over the words from `first` to `end`: events[0, i, row + e] · panels[panel, i, c].
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = signature.args
+        row, panel, part, low, high, event, column = (arguments[i] for i in (3, 5, 7, 8, 9, 11, 12))
+        left, _, stride = _sheet(context, builder, kinds[0], arguments[0], part.type(0))
+        right, _, columns = _sheet(context, builder, kinds[4], arguments[4], panel)
+        left = builder.gep(left, [builder.add(builder.mul(low, stride), row)])
+        right = builder.gep(right, [builder.mul(low, columns)])
+        begins, _ = _line(context, builder, kinds[1], arguments[1], part)
+        own, _ = _line(context, builder, kinds[2], arguments[2], part)
+        of_columns, _ = _line(context, builder, kinds[6], arguments[6], part)
+
+        def everywhere(line: Any, number: int) -> Any:
+            value = builder.load(builder.gep(line, [builder.add(row, row.type(number))]))
+            return _everywhere(builder, value, ir.VectorType(value.type, LENGTH))
+
+        begin = [everywhere(begins, number) for number in range(ROWS)]
+        sums = _tile(builder, left, stride, right, builder.sub(high, low), begin, _byte_sum)
+        places = [builder.add(column, column.type(number * LENGTH)) for number in range(COLUMNS // LENGTH)]
+        worth = [_load(builder, of_columns, place, _floats()) for place in places]
+        for number, of_row in enumerate(sums):
+            out, _ = _line(context, builder, kinds[10], arguments[10], builder.add(event, event.type(number)))
+            scale = everywhere(own, number)
+            so_far = [_load(builder, out, place, _floats()) for place in places]
+            added = [
+                _sum(builder, builder.fmul(builder.sitofp(total, _floats()), step), scale, share)
+                for total, step, share in zip(of_row, worth, so_far, strict=True)
+            ]
+            _store(builder, out, column, added)
+        return context.get_dummy_value()
+
+    whole = types.void(
+        events, starts, scales, row, panels, panel, steps, part, first, end, shares, event, column
+    )
     return _in_rows(whole), generate
 
 

@@ -1,157 +1,187 @@
-"""The compiled twin of `because`: shares of all events in all recommended scores, summed in registers."""
+"""The compiled twin of `because`: shares of all events in all recommended scores, nearly, and those in doubt exactly.
+
+Where the machine multiplies bytes, a first look is taken at vectors rounded to them; elsewhere at float32. Either way a
+bound says how far a share may lie from the truth, and what it leaves open is settled in float64.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recbatch import _compiling
 from recbatch.contracts import EventFactors, Events, Float32s, Int32s
+from recbatch.score import _first_look as looks
 
 
-def largest(factors: EventFactors, histories: Events, candidates: Float32s, found: Int32s, slack: Float32s) -> Int32s:
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Titles as the first look sees them, once for all users; shapes by vocabulary and by candidates."""
+
+    titles: looks.Rows
+    candidates: looks.Rows
+
+    @classmethod
+    def of(cls, vectors: Float32s, candidates: Float32s, widths: tuple[int, ...], *, in_bytes: bool) -> Tables:
+        """Rounds them where bytes are wanted.
+
+        Args:
+            vectors: shape (vocabulary, d).
+            candidates: shape (candidates, at least d).
+            widths: columns of each part; they add up to d.
+            in_bytes: rounded to bytes, else as they are.
+        """
+        return cls(
+            looks.rows(vectors, widths, in_bytes=in_bytes, middle=0),
+            looks.rows(candidates, widths, in_bytes=in_bytes, middle=looks.MIDDLE),
+        )
+
+
+def largest(tables: Tables, factors: EventFactors, histories: Events, candidates: Float32s, found: Int32s) -> Int32s:
     """Which event of its user, counted from the first, has the largest share: shape (B, k), 0 where nothing is found.
 
     Args:
+        tables: of these vectors and candidates.
         factors: of these histories.
         histories: B users with at least one event each.
-        candidates: shape (candidates, dim).
+        candidates: shape (candidates, at least d).
         found: shape (B, k): recommended candidates, negative for none.
-        slack: shape (B, k): how far two shares that are equal may lie apart.
     """
-    kernel = _kernel()
-    dim, panels = factors.vectors.shape[1], -(-found.shape[1] // kernel.columns)
-    groups = -(-int(histories.counts.max(initial=0)) // kernel.together)
+    kernels = _kernels()
+    look = kernels.bytes if tables.titles.in_bytes else kernels.plain
+    parts, words = len(factors.weights), tables.titles.values.shape[1]
+    panels = -(-found.shape[1] // kernels.columns)
+    groups = -(-int(histories.counts.max(initial=0)) // kernels.together)
+    width = -(-panels * kernels.columns // _compiling.CHUNK) * _compiling.CHUNK
+    kind = tables.titles.values.dtype
     which = np.zeros(found.shape, dtype=np.int32)
-    kernel.loop(
+    look(
         *factors.flat,
-        histories.items,
+        histories.items.reshape(1, -1),
         histories.offsets,
         candidates,
         found,
-        slack,
-        _compiling.zeros(1, dim, kernel.together),
-        _compiling.zeros(panels, dim, kernel.columns),
-        _compiling.zeros(groups * kernel.together, panels * kernel.columns),
+        tables.titles.values,
+        tables.titles.facts,
+        tables.titles.ends,
+        tables.candidates.values,
+        tables.candidates.facts,
+        _compiling.zeros(1, words, kernels.together).view(kind),
+        _compiling.zeros(panels, words, kernels.columns).view(kind),
+        np.zeros((parts, kernels.together), dtype=np.int32),
+        _compiling.zeros(parts, kernels.together),
+        _compiling.zeros(parts, width),
+        _compiling.zeros(groups * kernels.together, width),
         which,
     )
     return which
 
 
-class _Kernel:
-    def __init__(self) -> None:
-        import numba
-
-        from recbatch import _vectors
-
-        jit = numba.njit(nogil=True)
-        self.columns, self.together = _vectors.COLUMNS, math.lcm(_vectors.ROWS, _vectors.LENGTH)
-        pack = jit(_pack(_vectors.turn, _vectors.LENGTH))
-        leaf = numba.njit(nogil=True, inline="always")  # numba else compiles each by itself as well
-        shares = leaf(_shares_of_user(_vectors.products, _vectors.ROWS, pack, leaf(_weigh)))
-        self.loop = jit(_loop(shares, leaf(_two_best), leaf(_settle)))
-        _compiling.compiled()
+def compile_loops() -> None:
+    """Compiles what reasons are found by on this machine."""
+    one = np.ones((1, 1), dtype=np.float32)
+    tables = Tables.of(one, one, (1,), in_bytes=_compiling.has_bytes())
+    largest(tables, EventFactors(one, (1,), one), Events.single(), one, np.zeros((1, 1), dtype=np.int32))
 
 
-_kernel = functools.cache(_Kernel)
+@dataclass(frozen=True, slots=True)
+class _Kernels:
+    columns: int
+    together: int
+    bytes: Any
+    plain: Any
 
 
-def _pack(turn: Any, length: Any) -> Any:
-    """Rows of a matrix side by side: column c of the sheet is the row that stands at `first + c`, the last repeated."""
+@functools.cache
+def _kernels() -> _Kernels:
+    import numba
 
-    def loop(matrix: Any, rows: Any, first: Any, end: Any, packed: Any, sheet: Any) -> None:
-        width = packed.shape[1]
-        some = np.empty((1, length), dtype=np.int32)
-        for column in range(0, packed.shape[2], length):
-            for i in range(length):
-                some[0, i] = max(rows[min(first + column + i, end - 1)], 0)
-            for start in range(0, width - width % length, length):
-                turn(matrix, some, start, packed, sheet, column)
-            for place in range(width - width % length, width):
-                for i in range(length):
-                    packed[sheet, place, column + i] = matrix[some[0, i], place]
+    from recbatch import _vectors as vectors
 
-    return loop
-
-
-def _weigh(packed: Any, starts: Any, ends: Any, weights: Any, first: Any, count: Any) -> None:
-    for part in range(len(starts)):
-        for place in range(starts[part], ends[part]):
-            for event in range(count):
-                packed[0, place, event] *= weights[part, first + event]
+    jit = numba.njit(nogil=True)
+    leaf = numba.njit(nogil=True, inline="always")  # numba else compiles each by itself as well
+    pack = jit(looks.pack(vectors.turn, vectors.LENGTH))
+    choose = leaf(_choose(vectors.reaching, vectors.first_bit, leaf(_share(vectors.exact_share))))
+    of_bytes = leaf(looks.of_bytes(vectors.byte_shares, vectors.ROWS, pack, leaf))
+    plain = leaf(looks.plain(vectors.products, vectors.ROWS, pack, leaf))
+    _compiling.compiled()
+    together = math.lcm(vectors.ROWS, vectors.LENGTH)
+    return _Kernels(vectors.COLUMNS, together, jit(_loop(of_bytes, choose)), jit(_loop(plain, choose)))
 
 
-def _shares_of_user(products: Any, at_once: Any, pack: Any, weigh: Any) -> Any:
+def _loop(look: Any, choose: Any) -> Any:
     def loop(  # type: ignore[no-untyped-def]
-        vectors, starts, ends, weights, items, first, end, candidates, listed, packed, panels, shares
-    ):
-        together, columns = packed.shape[2], panels.shape[2]
-        for panel in range(len(panels)):
-            pack(candidates, listed, panel * columns, len(listed), panels, panel)
-        for start in range(first, end, together):
-            count = min(together, end - start)
-            pack(vectors, items, start, end, packed, 0)
-            weigh(packed, starts, ends, weights, start, count)
-            for row in range(0, count, at_once):
-                for panel in range(len(panels)):
-                    products(packed, 0, row, panels, panel, shares, start - first + row, panel * columns)
-
-    return loop
-
-
-def _two_best(shares: Any, count: Any, best: Any, second: Any, which: Any) -> None:
-    """The largest share of each column, the first event that has it, and the next largest."""
-    for place in range(len(best)):
-        best[place], second[place], which[place] = -np.inf, -np.inf, 0
-    for event in range(count):
-        for place in range(len(best)):
-            share, most, other, holder = shares[event, place], best[place], second[place], which[place]
-            above = share > most
-            lower = most if above else share
-            second[place] = lower if lower > other else other
-            best[place] = share if above else most
-            which[place] = event if above else holder
-
-
-def _settle(
-    vectors: Any, starts: Any, ends: Any, weights: Any, items: Any, first: Any, candidate: Any, near: Any
-) -> Any:
-    """The first of the events near the largest share that has it in float64."""
-    most, best = -np.inf, -1
-    for event in range(len(near)):
-        if not near[event]:
-            continue
-        share = 0.0
-        for part in range(len(starts)):
-            weight = weights[part, first + event]
-            for i in range(starts[part], ends[part]):
-                share += np.float64(vectors[items[first + event], i] * weight) * np.float64(candidate[i])
-        if share > most:
-            most, best = share, event
-    return best
-
-
-def _loop(shares_of_user: Any, two_best: Any, settle: Any) -> Any:
-    def loop(  # type: ignore[no-untyped-def]
-        vectors, starts, ends, weights, items, offsets, candidates, found, slack, packed, panels, shares, result
-    ):
-        best, second = np.empty(shares.shape[1], dtype=np.float32), np.empty(shares.shape[1], dtype=np.float32)
-        which = np.empty(shares.shape[1], dtype=np.int32)
+        vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends, listed,
+        listed_facts, packed, panels, begins, scales, steps, shares, result,
+    ):  # fmt: skip
+        reach, floors = np.empty(len(shares), dtype=np.float32), np.empty((1, shares.shape[1]), dtype=np.float32)
         for user in range(len(found)):
-            first, count = offsets[user], offsets[user + 1] - offsets[user]
-            shares_of_user(
-                vectors, starts, ends, weights, items, first, first + count, candidates, found[user], packed, panels,
-                shares,
+            first, end = offsets[user], offsets[user + 1]
+            look(
+                weights, items, first, end, found, user, titles, title_facts, word_ends, listed, listed_facts, packed,
+                panels, begins, scales, steps, shares, reach,
             )  # fmt: skip
-            two_best(shares, count, best, second, which)
-            for place in range(found.shape[1]):
-                floor, candidate = best[place] - slack[user, place], found[user, place]
-                if second[place] >= floor and candidate >= 0:
-                    near = shares[:count, place] >= floor
-                    which[place] = settle(vectors, starts, ends, weights, items, first, candidates[candidate], near)
-                result[user, place] = which[place]
+            choose(
+                vectors, starts, ends, weights, items, first, end - first, candidates, found, user, shares, reach,
+                floors, result,
+            )  # fmt: skip
+
+    return loop
+
+
+def _share(exact_share: Any) -> Any:
+    """The share of an event in a candidate's score, in float64 but for the product with the weight."""
+
+    def loop(vectors: Any, starts: Any, ends: Any, weights: Any, event: Any, item: Any, candidates: Any, one: Any) -> Any:
+        total = 0.0
+        for part in range(len(starts)):
+            weight, first, end = weights[part, event], starts[part], ends[part]
+            total += exact_share(vectors, item, weight, candidates, one, first, end)
+            for i in range(end - (end - first) % _compiling.LANES, end):
+                total += np.float64(vectors[item, i] * weight) * np.float64(candidates[one, i])
+        return total
+
+    return loop
+
+
+def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
+    """The first event with the largest share: the only one that may have it, or the best of those that may."""
+
+    def loop(  # type: ignore[no-untyped-def]
+        vectors, starts, ends, weights, items, first, count, candidates, found, user, shares, reach, floors, result
+    ):
+        k, width = found.shape[1], shares.shape[1]
+        floors[0, :] = -np.inf
+        for event in range(count):
+            less = reach[event]
+            for place in range(width):
+                sure = shares[event, place] - less
+                floors[0, place] = sure if sure > floors[0, place] else floors[0, place]
+        for place in range(k):
+            result[user, place] = -1
+            if found[user, place] < 0:
+                floors[0, place], result[user, place] = np.inf, 0
+        floors[0, k:] = np.inf
+        best = np.full(k, np.nan)
+        for event in range(count):
+            for start in range(0, width, _compiling.CHUNK):
+                bits = reaching(shares, event, start, reach[event], floors)
+                while bits:
+                    place = start + first_bit(bits)
+                    bits &= bits - np.uint64(1)
+                    holder, one = np.int64(result[user, place]), found[user, place]
+                    if holder < 0:
+                        result[user, place] = event
+                        continue
+                    for rival in (holder, event):
+                        if rival == event or np.isnan(best[place]):
+                            at = first + rival
+                            mine = share(vectors, starts, ends, weights, at, items[0, at], candidates, one)
+                            if not mine <= best[place]:
+                                best[place], result[user, place] = mine, rival
 
     return loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -14,48 +15,70 @@ _BLOCK_CELLS = 2_000_000
 """Numbers in the event vectors that each core holds at once, padded: 8 MB, and as much again while they are made."""
 
 
-def reasons(towers: Towers, histories: Events, candidates: Float32s, found: Int32s) -> Int32s:
-    """The event with the largest share in each recommended score, on all cores.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Finds which event of a history has the largest share in a score.
 
     A query is a sum of event vectors, so the share of event e in score(user, item) is vector(e) · candidate(item).
-    Shares are multiplied in float32, by compiled loops once enough has been done; where rounding could decide, those in
-    doubt are compared in float64, pair by pair: the choice does not depend on how users are batched.
-
-    Args:
-        towers: give the event vectors.
-        histories: B users with at least one event each; `items` index the vocabulary.
-        candidates: shape (candidates, dim).
-        found: shape (B, k): recommended candidates, NO_ITEM for none.
-
-    Returns:
-        Shape (B, k) int32: the row of `histories`, the earliest among equals; NO_ITEM where `found` is.
     """
-    result = np.full(found.shape, NO_ITEM, dtype=np.int32)
-    counts = histories.counts
-    by_length = np.argsort(counts, kind="stable")
-    compiled = _compiling.is_due(2.0 * len(histories.items) * found.shape[1] * candidates.shape[1])
 
-    lengths = _lengths(candidates)
-    nothing = towers.event_factors(histories.of_users(slice(0, 0)))
-    adding = _lengths(nothing.vectors)
-    unit = nothing.vectors.shape[1] * 2.0**-24
-    per_length = 4 * unit / (1 - unit)  # how far two shares that are equal may lie apart; see `index.rounding_bound`
+    towers: Towers
+    """Give the event vectors."""
+    candidates: Float32s
+    """Shape (candidates, dim)."""
+    in_bytes: bool | None = None
+    """Whether compiled loops look at bytes first; none: where the machine multiplies them."""
+    _tables: list[_largest.Tables] = field(init=False, default_factory=list, repr=False, compare=False)
+    """Made when compiled loops are first used."""
 
-    def block(rows: Int64s) -> None:
-        mine, listed = histories.of_users(rows), found[rows]
-        factors = towers.event_factors(mine)
-        longest = np.maximum.reduceat(adding[mine.items] * np.abs(factors.weights).max(axis=0), mine.offsets[:-1])
-        slack = np.asarray(per_length * longest[:, None] * lengths[listed], dtype=np.float32)
-        if compiled:
-            which = _largest.largest(factors, mine, candidates, listed, slack)
-        else:
-            items = candidates[listed, : factors.vectors.shape[1]]
-            which = _largest_share(factors.of(mine.items), mine.offsets, items, slack)
-        result[rows] = which + histories.offsets[rows, None]
+    def reasons(self, histories: Events, found: Int32s) -> Int32s:
+        """The event with the largest share in each recommended score, on all cores.
 
-    _threads.run([partial(block, by_length[part]) for part in _blocks(counts[by_length], candidates.shape[1])])
-    result[found == NO_ITEM] = NO_ITEM
-    return result
+        Shares are multiplied in bytes or in float32, by compiled loops once enough has been done; where rounding could
+        decide, those in doubt are compared in float64, pair by pair: the choice does not depend on how users are
+        batched.
+
+        Args:
+            histories: B users with at least one event each; `items` index the vocabulary.
+            found: shape (B, k): recommended candidates, NO_ITEM for none.
+
+        Returns:
+            Shape (B, k) int32: the row of `histories`, the earliest among equals; NO_ITEM where `found` is.
+        """
+        result = np.full(found.shape, NO_ITEM, dtype=np.int32)
+        counts, dim = histories.counts, self.candidates.shape[1]
+        by_length = np.argsort(counts, kind="stable")
+        one = self._numpy_block
+        if _compiling.is_due(2.0 * len(histories.items) * found.shape[1] * dim):
+            one = partial(self._compiled_block, self._made(histories))
+
+        def block(rows: Int64s) -> None:
+            which = one(histories.of_users(rows), found[rows])
+            result[rows] = which + histories.offsets[rows, None]
+
+        _threads.run([partial(block, by_length[part]) for part in _blocks(counts[by_length], dim)])
+        result[found == NO_ITEM] = NO_ITEM
+        return result
+
+    def _made(self, histories: Events) -> _largest.Tables:
+        if not self._tables:
+            nothing = self.towers.event_factors(histories.of_users(slice(0, 0)))
+            in_bytes = _compiling.has_bytes() if self.in_bytes is None else self.in_bytes
+            of = _largest.Tables.of(nothing.vectors, self.candidates, nothing.widths, in_bytes=in_bytes)
+            self._tables.append(of)
+        return self._tables[0]
+
+    def _compiled_block(self, tables: _largest.Tables, mine: Events, found: Int32s) -> Int32s:
+        return _largest.largest(tables, self.towers.event_factors(mine), mine, self.candidates, found)
+
+    def _numpy_block(self, mine: Events, found: Int32s) -> Int32s:
+        factors = self.towers.event_factors(mine)
+        items, vectors = self.candidates[found, : factors.vectors.shape[1]], factors.of(mine.items)
+        unit = vectors.shape[1] * 2.0**-24
+        per_length = 4 * unit / (1 - unit)  # how far two shares that are equal may lie apart; see `index.rounding_bound`
+        longest = np.maximum.reduceat(_lengths(vectors), mine.offsets[:-1])
+        lengths = np.sqrt(np.einsum("ukd,ukd->uk", items, items))
+        return _largest_share(vectors, mine.offsets, items, per_length * longest[:, None] * lengths)
 
 
 def _blocks(counts: Int64s, dim: int) -> list[slice]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from recbatch.errors import DataError
 from recbatch.rules import NONE, Rules
 from recbatch.score import barring
 from recbatch.score._named import named, rows_of
-from recbatch.score.because import reasons
+from recbatch.score.because import Evidence
 from recbatch.score.catalogue import Catalogue, exclusions
 from recbatch.score.drafting import Draft
 from recbatch.score.filling import MODEL, PINNED, append_best, append_popular
@@ -50,6 +50,8 @@ class Ranker:
     profiles: Int32s | None = None
     """Shape (users, columns) of all users, from `Towers.profiles`: whoever has one needs no history."""
     rules: Rules = NONE
+    _evidence: list[Evidence] = field(init=False, default_factory=list, repr=False, compare=False)
+    """Made when a reason is first wanted."""
 
     def rank(self, events: Events, users: Int32s, length: int, *, with_reasons: bool = True) -> Lists:
         """Ranked lists for some users.
@@ -128,17 +130,19 @@ class Ranker:
         append_best(draft, rows, queries, exclude, self.catalogue, self.index)
         by_model[rows] = draft.have[rows] > had
         if with_reasons:
-            _explain(draft.lists, rows, histories, self.towers, self.catalogue)
+            if not self._evidence:
+                self._evidence.append(Evidence(self.towers, self.catalogue.embeddings))
+            _explain(draft.lists, rows, histories, self._evidence[0], self.catalogue)
         return by_model
 
 
-def _explain(lists: Lists, rows: Int64s, histories: Events, towers: Towers, catalogue: Catalogue) -> None:
+def _explain(lists: Lists, rows: Int64s, histories: Events, evidence: Evidence, catalogue: Catalogue) -> None:
     """Fills in `because` for the model's titles."""
     some = np.flatnonzero(histories.counts)
     listed, reasoned = lists.positions[rows[some]], histories.of_users(some)
     by_model = (lists.sources[rows[some]] == MODEL) & (listed != NO_ITEM)
     found = np.where(by_model, catalogue.candidate_of_item[listed], np.int32(NO_ITEM))
-    which = reasons(towers, reasoned, catalogue.embeddings, found)
+    which = evidence.reasons(reasoned, found)
     items = _rows_to_items(catalogue)[reasoned.items]
     lists.because[rows[some]] = np.where(which == NO_ITEM, NO_ITEM, items[which])
 

@@ -50,7 +50,8 @@ def tomorrow(events: Events, titles: int, until: date, half_life_days: float | N
     else:
         kept = events.where(timed)
         log = _Log(kept.occurred_at, kept.items, kept.weights, titles)
-        counts = log.morning(int(np.datetime64(until, "D").astype(np.int64)), half_life_days or log.half_life())
+        day = int(np.datetime64(until, "D").astype(np.int64))
+        counts = log.morning(day, half_life_days) if half_life_days else log.learned(day)
     counts = counts + _UNSEEN
     return np.asarray(counts / counts.sum(), dtype=np.float32)
 
@@ -86,25 +87,40 @@ class _Log:
 
     def half_life(self) -> float:
         """The half-life, in days, by which the latest days were met best; the longest among equals."""
+        return self._learn()[0]
+
+    def learned(self, day: int) -> Float64s:
+        """`morning` of a day after the last event, with that half-life: nothing is counted twice."""
+        half_life, newest, since, counts = self._learn()
+        if newest is None:
+            return self.morning(day, half_life)
+        faded = counts * 2.0 ** ((since - day) / half_life)
+        return np.asarray(faded + newest.morning(day, half_life))
+
+    def _learn(self) -> tuple[float, _Log | None, int, Float64s]:
+        """The best half-life; with it, where it was learned, the events of the latest days, the first, its counts."""
         start = int(self.times.min()) // DAY_MICROSECONDS
         per_day = np.bincount(self.times // DAY_MICROSECONDS - start)
         latest = np.flatnonzero(per_day)[1:][-_LATEST_DAYS:] + start  # the first day has nothing to go by
         if not len(latest) or per_day[latest - start].sum() < _FEWEST_EVENTS:
-            return _USUAL
-        recent = np.flatnonzero(self.times >= latest[0] * DAY_MICROSECONDS)
-        day = self.times[recent] // DAY_MICROSECONDS - latest[0]
+            return _USUAL, None, start, np.zeros(self.titles)
+        since = int(latest[0])
+        recent = np.flatnonzero(self.times >= since * DAY_MICROSECONDS)
+        day = self.times[recent] // DAY_MICROSECONDS - since
         few = day.max() < 2**16
         recent = recent[np.argsort(day.astype(np.uint16) if few else day, kind="stable")]  # few are counted, not sorted
         newest = _Log(self.times[recent], self.items[recent], self.weights[recent], self.titles)
-        first = zip(self.mornings(int(latest[0]), HALF_LIVES_DAYS), HALF_LIVES_DAYS, strict=True)
-        met = [newest._met(counts, half_life, latest) for counts, half_life in first]
-        return HALF_LIVES_DAYS[len(met) - 1 - int(np.argmax(met[::-1]))]
+        first = self.mornings(since, HALF_LIVES_DAYS)
+        met = [newest._met(counts, half_life, latest) for counts, half_life in zip(first, HALF_LIVES_DAYS, strict=True)]
+        best = len(met) - 1 - int(np.argmax(met[::-1]))
+        return HALF_LIVES_DAYS[best], newest, since, first[best]
 
     def _met(self, counts: Float64s, half_life: float, days: Int64s) -> float:
         """Events of some ascending days that their mornings' first titles met, by 1 / log2(1 + rank).
 
         `counts` are those of the first morning; the events are those of the days, day by day.
         """
+        counts = counts.copy()
         fade, met = 2.0 ** (-1 / half_life), 0.0
         first, end = (np.searchsorted(self.times, (days + past) * DAY_MICROSECONDS) for past in (0, 1))
         gains = 1 / np.log2(np.arange(2, _TOP + 2))

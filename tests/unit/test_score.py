@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 
 from recbatch import _compiling, config, schemas, score
-from recbatch.contracts import NO_ITEM, Events
+from recbatch.contracts import NO_ITEM, EventFactors, Events
 from recbatch.errors import ConfigError, DataError
 from recbatch.index import ExactIndex
-from recbatch.score import Catalogue, Ranker, because, by_popularity
-from recbatch.score.because import reasons
+from recbatch.score import Catalogue, Ranker, _first_look, _largest, because, by_popularity
+from recbatch.score.because import Evidence
 
 from ._worlds import RUN_DATE, SumTowers, build, random_world
 
@@ -158,8 +158,11 @@ def test_histories_are_the_latest_distinct_titles_however_often_they_were_repeat
     assert [(row["user_id"], row["rank"], row["item_id"]) for row in table] == wanted
 
 
-@pytest.mark.parametrize(("cells", "compiled"), [(1, False), (500, False), (2_000_000, False), (500, True)])
-def test_the_reason_is_the_earliest_event_with_the_largest_share(monkeypatch, cells, compiled):
+@pytest.mark.parametrize(
+    ("cells", "compiled", "in_bytes"),
+    [(1, False, None), (500, False, None), (2_000_000, False, None), (500, True, False), (500, True, None)],
+)
+def test_the_reason_is_the_earliest_event_with_the_largest_share(monkeypatch, cells, compiled, in_bytes):
     monkeypatch.setattr(because, "_BLOCK_CELLS", cells)
     monkeypatch.setattr(_compiling, "is_due", lambda operations: compiled)
     random_ = np.random.default_rng(3)
@@ -171,12 +174,59 @@ def test_the_reason_is_the_earliest_event_with_the_largest_share(monkeypatch, ce
     items = random_.integers(40, size=offsets[-1]).astype(np.int32)
     events = Events(offsets, items, *(np.ones(len(items), kind) for kind in (np.int64, np.float32, np.float32)))
     found = random_.integers(-1, 40, size=(50, 70)).astype(np.int32)
-    given = reasons(towers, events, towers.candidates, found)
+    given = Evidence(towers, towers.candidates, in_bytes).reasons(events, found)
     for user in range(50):
         own = towers.candidates[items[offsets[user] : offsets[user + 1]]].astype(np.float64)
         shares = np.einsum("ed,kd->ek", own, towers.candidates[found[user]].astype(np.float64))
         wanted = np.where(found[user] == NO_ITEM, NO_ITEM, offsets[user] + shares.argmax(axis=0))
         assert given[user].tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("in_bytes", [None, False])
+@pytest.mark.parametrize(("widths", "k"), [((5, 9), 1), ((96, 32), 120), ((3,), 33), ((16, 16, 7), 200)])
+def test_reasons_in_parts_of_any_width_weight_and_size_are_those_of_float64(in_bytes, widths, k):
+    random_, dim = np.random.default_rng(k), sum(widths)
+    scales = np.exp2(random_.integers(-20, 20, size=(300, 1)))  # rows of very different length, and empty ones
+    scales[::9] = 0
+    vectors = (random_.normal(size=(300, dim)) * scales).astype(np.float32)
+    vectors[:, : widths[0]] *= np.float32(100)
+    candidates = (random_.normal(size=(300, dim + 1)) * scales[::-1]).astype(np.float32)
+    counts = np.array([1, 2, 11, 12, 13, 47, 48, 49, 150])
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    items = random_.integers(300, size=offsets[-1]).astype(np.int32)
+    weights = random_.choice([0, 1e-6, 0.3, 1], size=(len(widths), len(items))).astype(np.float32)
+    events = Events(offsets, items, *(np.ones(len(items), kind) for kind in (np.int64, np.float32, np.float32)))
+    factors = EventFactors(vectors, widths, weights)
+    found = random_.integers(-1, 300, size=(len(counts), k)).astype(np.int32)
+    in_bytes = _compiling.has_bytes() if in_bytes is None else in_bytes
+    tables = _largest.Tables.of(vectors, candidates, widths, in_bytes=in_bytes)
+    given = _largest.largest(tables, factors, events, candidates, found)
+    scaled = factors.of(items).astype(np.float64)
+    for user in range(len(counts)):
+        shares = scaled[offsets[user] : offsets[user + 1]] @ candidates[found[user], :dim].T.astype(np.float64)
+        wanted = np.where(found[user] < 0, 0, shares.argmax(axis=0))
+        assert given[user].tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("widths", [(4,), (7, 2)])
+def test_what_rounding_to_bytes_keeps_and_takes_is_never_understated(widths):
+    random_ = np.random.default_rng(0)
+    vectors = (random_.normal(size=(500, sum(widths))) * np.exp2(random_.integers(-30, 30, size=(500, 1)))).astype("f4")
+    looks = _first_look.rows(vectors, widths, in_bytes=True, middle=_first_look.MIDDLE)
+    facts = looks.facts.reshape(500, len(widths), 4).astype(np.float64)
+    bytes_ = looks.values.view(np.uint8).astype(np.float64) - _first_look.MIDDLE
+    column = 0
+    for part, width in enumerate(widths):
+        first = 4 * int(looks.ends[part] - -(-width // 4))
+        own = bytes_[:, first : first + width]
+        kept = own * facts[:, part, [_first_look.STEP]]
+        lost = vectors[:, column : column + width] - kept
+        assert (bytes_[:, first + width : 4 * int(looks.ends[part])] == 0).all()
+        assert (np.linalg.norm(kept, axis=1) <= facts[:, part, _first_look.KEPT]).all()
+        assert (np.linalg.norm(lost, axis=1) <= facts[:, part, _first_look.LOST]).all()
+        assert (facts[:, part, _first_look.LOST] <= 0.51 * width**0.5 * facts[:, part, _first_look.STEP]).all()
+        assert (facts[:, part, _first_look.MIDST] == -_first_look.MIDDLE * own.sum(axis=1)).all()
+        column += width
 
 
 def test_similar_items_are_near_by_angle_and_never_the_item_itself():

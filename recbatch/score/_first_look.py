@@ -1,0 +1,208 @@
+"""Shares nearly: of vectors rounded to bytes, a step for each part of a row, or of vectors as they are.
+
+The bound is Cauchy-Schwarz on what rounding took from either side, part by part: with rounded vectors v' and c',
+|v·c - v'·c'| <= |v - v'| |c| + |v'| |c - c'|.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recbatch.contracts import Float32s, Int32s, Int64s
+
+MIDDLE = 128
+"""Added to the bytes of one side, which the machine multiplies as unsigned ones."""
+_MOST = 127
+_AT_ONCE = 2**14
+"""Rows rounded at a time."""
+STEP, KEPT, LOST, MIDST = range(4)
+"""Facts of a row's part: size of a step, length as rounded, length of what rounding took, what the middle adds."""
+_FACTS = 4
+_LEAST = np.float32(2.0**-120)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Vectors as a first look sees them."""
+
+    values: Float32s | Int32s
+    """Shape (n, words): the vectors, or four bytes in each number, every part filled up with zeros to a whole word."""
+    facts: Float32s
+    """Shape (n, parts * 4), see `STEP` and those after it."""
+    ends: Int64s
+    """Shape (parts,): the first word behind each part."""
+
+    @property
+    def in_bytes(self) -> bool:
+        """Whether they are rounded."""
+        return self.values.dtype == np.int32
+
+
+def rows(vectors: Float32s, widths: tuple[int, ...], *, in_bytes: bool, middle: int) -> Rows:
+    """Vectors (n, at least Σ widths) for a first look.
+
+    Args:
+        vectors: in parts.
+        widths: columns of each part.
+        in_bytes: rounded to bytes, else as they are.
+        middle: added to every byte.
+    """
+    count = len(vectors)
+    words = [-(-width // 4) if in_bytes else width for width in widths]
+    ends = np.cumsum(words, dtype=np.int64)
+    facts = np.zeros((count, _FACTS * len(widths)), dtype=np.float32)
+    rounded = np.full((count, int(ends[-1]), 4), middle, dtype=np.uint8) if in_bytes else None
+    for start in range(0, count, _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        column = 0
+        for part, width in enumerate(widths):
+            mine = facts[some, part * _FACTS : (part + 1) * _FACTS]
+            exact = vectors[some, column : column + width].astype(np.float64)
+            column += width
+            if rounded is None:
+                mine[:, STEP], mine[:, KEPT] = 1, _above(_lengths(exact))
+                continue
+            most = np.abs(exact).max(axis=1, initial=0.0)
+            step = np.maximum(most / _MOST, np.finfo(np.float32).tiny).astype(np.float32)
+            whole = np.clip(np.rint(exact / step[:, None]), -_MOST, _MOST)
+            near = whole * step[:, None].astype(np.float64)
+            mine[:, STEP], mine[:, MIDST] = step, -MIDDLE * whole.sum(axis=1)
+            mine[:, KEPT], mine[:, LOST] = _above(_lengths(near)), _above(_lengths(exact - near))
+            bytes_ = (whole.astype(np.int16) + middle).astype(np.uint8)
+            place = int(ends[part]) - words[part]
+            flat = rounded[some, place : place + words[part]].reshape(len(bytes_), -1)
+            flat[:, :width] = bytes_
+            rounded[some, place : place + words[part]] = flat.reshape(len(bytes_), words[part], 4)
+    values = vectors if rounded is None else rounded.view(np.int32)[..., 0]
+    return Rows(np.ascontiguousarray(values), facts, ends)
+
+
+def _lengths(vectors: Any) -> Any:
+    return np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+
+
+def _above(values: Any) -> Float32s:
+    """As float32, not below."""
+    return np.asarray(values * (1 + 2.0**-20), dtype=np.float32)
+
+
+def pack(turn: Any, length: Any) -> Any:
+    """Rows of a matrix side by side: column c of the sheet is the row that stands at `first + c`, the last repeated."""
+
+    def loop(matrix: Any, rows: Any, line: Any, first: Any, end: Any, packed: Any, sheet: Any) -> None:
+        width = packed.shape[1]
+        some = np.empty((1, length), dtype=np.int32)
+        for column in range(0, packed.shape[2], length):
+            for i in range(length):
+                some[0, i] = max(rows[line, min(first + column + i, end - 1)], 0)
+            for start in range(0, width - width % length, length):
+                turn(matrix, some, start, packed, sheet, column)
+            for place in range(width - width % length, width):
+                for i in range(length):
+                    packed[sheet, place, column + i] = matrix[some[0, i], place]
+
+    return loop
+
+
+def _measure() -> Any:
+    """How long the listed candidates are at most, and what rounding took from them at most, part by part."""
+
+    def loop(found: Any, user: Any, facts: Any, longest: Any, lost: Any, steps: Any) -> None:
+        for part in range(len(longest)):
+            length, loss = np.float32(0), np.float32(0)
+            for place in range(found.shape[1]):
+                one, column = max(found[user, place], 0), part * _FACTS
+                steps[part, place] = facts[one, column + STEP]
+                loss = max(loss, facts[one, column + LOST])
+                length = max(length, facts[one, column + KEPT] + facts[one, column + LOST])
+            longest[part], lost[part] = length, loss
+
+    return loop
+
+
+def _reach() -> Any:
+    """How far a share of an event may lie from the truth, in any of the listed scores."""
+
+    def loop(weights: Any, event: Any, facts: Any, title: Any, longest: Any, lost: Any, unit: Any) -> Any:
+        reach = _LEAST
+        for part in range(len(longest)):
+            kept, loss = facts[title, part * _FACTS + KEPT], facts[title, part * _FACTS + LOST]
+            apart = loss * longest[part] + kept * lost[part] + unit * (kept + loss) * longest[part]
+            reach += abs(weights[part, event]) * apart
+        return reach
+
+    return loop
+
+
+def of_bytes(byte_shares: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
+    """Shares of a user's events in the listed scores by bytes, and the reach of each event."""
+    measure, reach_of = leaf(_measure()), leaf(_reach())
+
+    def loop(  # type: ignore[no-untyped-def]
+        weights, items, first, end, found, user, titles, facts, ends, listed, listed_facts, packed, panels, begins,
+        scales, steps, shares, reach,
+    ):  # fmt: skip
+        together, columns, parts = packed.shape[2], panels.shape[2], len(ends)
+        longest, lost = np.empty(parts, dtype=np.float32), np.empty(parts, dtype=np.float32)
+        measure(found, user, listed_facts, longest, lost, steps)
+        unit = np.float32(2 * (packed.shape[1] + 8) * 2.0**-24)
+        for panel in range(len(panels)):
+            pack(listed, found, user, panel * columns, found.shape[1], panels, panel)
+        for start in range(first, end, together):
+            count, place = min(together, end - start), start - first
+            pack(titles, items, 0, start, end, packed, 0)
+            for i in range(together):
+                event = min(start + i, end - 1)
+                title = items[0, event]
+                for part in range(parts):
+                    scales[part, i] = weights[part, event] * facts[title, part * _FACTS + STEP]
+                    begins[part, i] = np.int32(facts[title, part * _FACTS + MIDST])
+                reach[place + i] = reach_of(weights, event, facts, title, longest, lost, unit)
+            for row in range(0, count, at_once):
+                shares[place + row : place + row + at_once] = 0
+                for panel in range(len(panels)):
+                    low = np.int64(0)
+                    for part in range(parts):
+                        byte_shares(
+                            packed, begins, scales, row, panels, panel, steps, part, low, ends[part], shares,
+                            place + row, panel * columns,
+                        )  # fmt: skip
+                        low = ends[part]
+
+    return loop
+
+
+def plain(products: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
+    """The same in float32."""
+    measure, reach_of = leaf(_measure()), leaf(_reach())
+
+    def loop(  # type: ignore[no-untyped-def]
+        weights, items, first, end, found, user, titles, facts, ends, listed, listed_facts, packed, panels, begins,
+        scales, steps, shares, reach,
+    ):  # fmt: skip
+        together, columns, parts = packed.shape[2], panels.shape[2], len(ends)
+        longest, lost = np.empty(parts, dtype=np.float32), np.empty(parts, dtype=np.float32)
+        measure(found, user, listed_facts, longest, lost, steps)
+        unit = np.float32(2 * (packed.shape[1] + 8) * 2.0**-24)
+        for panel in range(len(panels)):
+            pack(listed, found, user, panel * columns, found.shape[1], panels, panel)
+        for start in range(first, end, together):
+            count, place = min(together, end - start), start - first
+            pack(titles, items, 0, start, end, packed, 0)
+            low = np.int64(0)
+            for part in range(parts):
+                for word in range(low, ends[part]):
+                    for i in range(count):
+                        packed[0, word, i] *= weights[part, start + i]
+                low = ends[part]
+            for i in range(count):
+                title = items[0, start + i]
+                reach[place + i] = reach_of(weights, start + i, facts, title, longest, lost, unit)
+            for row in range(0, count, at_once):
+                for panel in range(len(panels)):
+                    products(packed, 0, row, panels, panel, shares, place + row, panel * columns)
+
+    return loop
