@@ -61,10 +61,11 @@ def night(
     run_id = say.run_id = _lake.run_id_for(lake, live, run_date, force=force)
 
     say.stage("read")
-    if source is None:
-        _memory.require_to_read(config, run_date)
     parent = _lake.parent_of(lake, live, run_date)
-    compile_beside(parent, config)
+    if source is None:
+        interactions = _memory.require_to_read(config, run_date)
+        if run_id not in live:
+            compile_beside(interactions, parent, config)
     tables = (source or Input(config, run_date)).before(lake, run_date, say)
     gone = withdrawn.read(lake)
     tables = leave_out(tables, gone, merge_by_title=config.source.merge_by_title)

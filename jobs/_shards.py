@@ -168,7 +168,8 @@ class Shards:
     def _ranked(self, users: Int32s, say: Say) -> Iterator[Lists]:
         """Lists that are embedded and searched for."""
         settings = self.config.score
-        batches = self.ranker.rank_all(self.data.events, users, settings.k + settings.buffer, settings.users_per_batch)
+        length = settings.k + settings.buffer
+        batches = self.ranker.rank_all(self.data.events, users, length, settings.users_per_batch, part=say.part)
         while True:
             with say.part("ranked"):
                 batch = next(batches, None)

@@ -12,6 +12,7 @@ Ids are strings at the edges; inside, a user or an item is its int32 position.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -44,6 +45,15 @@ Progress = Callable[[str, int, int], None]
 
 def no_progress(stage: str, done: int, total: int) -> None:
     """The progress callback that shows nothing."""
+
+
+Part = Callable[[str], AbstractContextManager[None]]
+"""Called as part(name) around a piece of work that whoever calls may time."""
+
+
+def no_part(name: str) -> AbstractContextManager[None]:
+    """Times nothing."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)

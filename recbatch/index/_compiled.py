@@ -181,6 +181,7 @@ class _Kernels:
 def _kernels() -> _Kernels:
     import numba
 
+    from recbatch import _llvm
     from recbatch import _vectors as vectors
 
     jit = numba.njit(nogil=True)
@@ -196,4 +197,4 @@ def _kernels() -> _Kernels:
     last = jit(_loops.keys(dot, key)), jit(_loops.keys_among(dot, key))
     compiled()
     pack, scores = jit(_loops.pack), jit(_loops.score(dot))
-    return _Kernels(vectors.ROWS, vectors.COLUMNS, pack, search, search_bytes, scores, *last)
+    return _Kernels(_llvm.ROWS, _llvm.COLUMNS, pack, search, search_bytes, scores, *last)

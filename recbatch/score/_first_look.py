@@ -76,7 +76,7 @@ def rows(vectors: Float32s, widths: tuple[int, ...], *, in_bytes: bool, middle: 
             flat = rounded[some, place : place + words[part]].reshape(len(bytes_), -1)
             flat[:, :width] = bytes_
             rounded[some, place : place + words[part]] = flat.reshape(len(bytes_), words[part], 4)
-    values = vectors if rounded is None else rounded.view(np.int32)[..., 0]
+    values: Any = vectors if rounded is None else rounded.view(np.int32)[..., 0]
     return Rows(np.ascontiguousarray(values), facts, ends)
 
 

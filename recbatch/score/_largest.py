@@ -100,17 +100,18 @@ class _Kernels:
 def _kernels() -> _Kernels:
     import numba
 
+    from recbatch import _llvm
     from recbatch import _vectors as vectors
 
     jit = numba.njit(nogil=True)
     leaf = numba.njit(nogil=True, inline="always")  # numba else compiles each by itself as well
-    pack = jit(looks.pack(vectors.turn, vectors.LENGTH))
+    pack = jit(looks.pack(vectors.turn, _llvm.LENGTH))
     choose = leaf(_choose(vectors.reaching, vectors.first_bit, leaf(_share(vectors.exact_share))))
-    of_bytes = leaf(looks.of_bytes(vectors.byte_shares, vectors.ROWS, pack, leaf))
-    plain = leaf(looks.plain(vectors.products, vectors.ROWS, pack, leaf))
+    of_bytes = leaf(looks.of_bytes(vectors.byte_shares, _llvm.ROWS, pack, leaf))
+    plain = leaf(looks.plain(vectors.products, _llvm.ROWS, pack, leaf))
     _compiling.compiled()
-    together = math.lcm(vectors.ROWS, vectors.LENGTH)
-    return _Kernels(vectors.COLUMNS, together, jit(_loop(of_bytes, choose)), jit(_loop(plain, choose)))
+    together = math.lcm(_llvm.ROWS, _llvm.LENGTH)
+    return _Kernels(_llvm.COLUMNS, together, jit(_loop(of_bytes, choose)), jit(_loop(plain, choose)))
 
 
 def _loop(look: Any, choose: Any) -> Any:
@@ -136,7 +137,9 @@ def _loop(look: Any, choose: Any) -> Any:
 def _share(exact_share: Any) -> Any:
     """The share of an event in a candidate's score, in float64 but for the product with the weight."""
 
-    def loop(vectors: Any, starts: Any, ends: Any, weights: Any, event: Any, item: Any, candidates: Any, one: Any) -> Any:
+    def loop(
+        vectors: Any, starts: Any, ends: Any, weights: Any, event: Any, item: Any, candidates: Any, one: Any
+    ) -> Any:
         total = 0.0
         for part in range(len(starts)):
             weight, first, end = weights[part, event], starts[part], ends[part]

@@ -20,8 +20,10 @@ from recbatch.contracts import (
     Int32s,
     Int64s,
     Lists,
+    Part,
     Popular,
     Towers,
+    no_part,
 )
 from recbatch.errors import DataError
 from recbatch.rules import NONE, Rules
@@ -53,7 +55,9 @@ class Ranker:
     _evidence: list[Evidence] = field(init=False, default_factory=list, repr=False, compare=False)
     """Made when a reason is first wanted."""
 
-    def rank(self, events: Events, users: Int32s, length: int, *, with_reasons: bool = True) -> Lists:
+    def rank(
+        self, events: Events, users: Int32s, length: int, *, with_reasons: bool = True, part: Part = no_part
+    ) -> Lists:
         """Ranked lists for some users.
 
         Args:
@@ -61,6 +65,7 @@ class Ranker:
             users: shape (B,): whose lists are wanted.
             length: rows wanted per user.
             with_reasons: whether `because` is filled in.
+            part: hears when `embed`, `search` and `evidence` begin and end.
 
         Returns:
             Lists whose pinned rows come first, then the model's, and popularity rows fill up: the greedy choice along
@@ -69,12 +74,19 @@ class Ranker:
         mine = events.of_users(users)
         draft = Draft.empty(users, length, self.rules.caps)
         barred = self._pin(draft, self.barred(mine, users))
-        by_model = self._rank_by_model(mine, draft, barred, with_reasons)
+        by_model = self._rank_by_model(mine, draft, barred, with_reasons, part)
         append_popular(draft, barred, by_model, self.popular)
         return draft.lists
 
     def rank_all(
-        self, events: Events, users: Int32s, length: int, batch: int, *, with_reasons: bool = True
+        self,
+        events: Events,
+        users: Int32s,
+        length: int,
+        batch: int,
+        *,
+        with_reasons: bool = True,
+        part: Part = no_part,
     ) -> Iterator[Lists]:
         """Ranked lists for many users, batch by batch, in the order of `users`; see `rank`."""
         if self.index is not None and self.towers is not None:
@@ -82,7 +94,7 @@ class Ranker:
         if self.rules.caps is not None:
             batch = max(1, min(batch, _HELD_CELLS // len(self.rules.caps.limits)))
         for start in range(0, len(users), batch):
-            yield self.rank(events, users[start : start + batch], length, with_reasons=with_reasons)
+            yield self.rank(events, users[start : start + batch], length, with_reasons=with_reasons, part=part)
 
     def barred(self, mine: Events, users: Int32s) -> Exclusions:
         """What users must not get: seen titles, within the window if there is one, and denied ones.
@@ -111,7 +123,7 @@ class Ranker:
         row, place = np.nonzero(draft.lists.positions != NO_ITEM)
         return barring.union(barred, barring.of_pairs(row, draft.lists.positions[row, place], len(users)))
 
-    def _rank_by_model(self, mine: Events, draft: Draft, barred: Exclusions, with_reasons: bool) -> Bools:
+    def _rank_by_model(self, mine: Events, draft: Draft, barred: Exclusions, with_reasons: bool, part: Part) -> Bools:
         """Appends the model's titles; gives whose lists have any."""
         by_model = np.zeros(len(draft.have), dtype=np.bool_)
         if self.towers is None or self.catalogue is None or self.index is None:
@@ -122,17 +134,20 @@ class Ranker:
         if len(rows) == 0:
             return by_model
         histories = known.of_users(rows)
-        queries = self.towers.embed(histories, None if profiles is None else profiles[rows])
+        with part("embed"):
+            queries = self.towers.embed(histories, None if profiles is None else profiles[rows])
         if not np.isfinite(queries).all():
             raise DataError("a query embedding is not finite; train anew with --train always")
         exclude = barring.renamed(barred.of_queries(rows), self.catalogue.candidate_of_item)
         had = draft.have[rows]
-        append_best(draft, rows, queries, exclude, self.catalogue, self.index)
+        with part("search"):
+            append_best(draft, rows, queries, exclude, self.catalogue, self.index)
         by_model[rows] = draft.have[rows] > had
         if with_reasons:
             if not self._evidence:
                 self._evidence.append(Evidence(self.towers, self.catalogue.embeddings))
-            _explain(draft.lists, rows, histories, self._evidence[0], self.catalogue)
+            with part("evidence"):
+                _explain(draft.lists, rows, histories, self._evidence[0], self.catalogue)
         return by_model
 
 

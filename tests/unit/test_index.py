@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from recbatch import _compiling, _threads, _vectors
+from recbatch import _compiling, _llvm, _threads, _vectors
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
 from recbatch.index import ExactIndex, _compiled, _rounded, build_certified, certify, exact, sample_users
@@ -74,7 +74,7 @@ def test_the_compiled_search_equals_numpys_in_every_bit(items, k, dim, width, mo
 @pytest.mark.parametrize("fused", [True, False])
 def test_products_are_sums_of_products_with_shorter_vectors_too(fused, monkeypatch):
     for name, value in {"LENGTH": 8, "COLUMNS": 16, "ROWS": 6, "FUSED": fused}.items():
-        monkeypatch.setattr(_vectors, name, value)
+        monkeypatch.setattr(_llvm, name, value)
     generator = np.random.default_rng(0)
     queries = generator.normal(size=(2, 5, 6)).astype(np.float32)
     panels = generator.normal(size=(3, 5, 16)).astype(np.float32)
@@ -85,9 +85,9 @@ def test_products_are_sums_of_products_with_shorter_vectors_too(fused, monkeypat
     assert (scores[:, :20] == 9).all() and (scores[:, 36:] == 9).all()
 
 
-@pytest.mark.parametrize("length", sorted({8, _vectors.LENGTH}))
+@pytest.mark.parametrize("length", sorted({8, _llvm.LENGTH}))
 def test_rows_are_turned_into_columns(length, monkeypatch):
-    monkeypatch.setattr(_vectors, "LENGTH", length)
+    monkeypatch.setattr(_llvm, "LENGTH", length)
     source = np.random.default_rng(0).normal(size=(30, 40)).astype(np.float32)
     rows = np.random.default_rng(1).integers(0, 30, size=(1, length)).astype(np.int32)
     target = np.full((2, 40, 50), 9, dtype=np.float32)

@@ -24,8 +24,8 @@ class Counted:
     def __init__(self, ranker, may=10**9):
         self.ranker, self.may, self.users = ranker, may, 0
 
-    def rank_all(self, events, users, length, batch):
-        for lists in self.ranker.rank_all(events, users, length, batch):
+    def rank_all(self, events, users, length, batch, part):
+        for lists in self.ranker.rank_all(events, users, length, batch, part=part):
             if self.users >= self.may:
                 raise KeyboardInterrupt
             self.users += len(lists.users)
