@@ -117,8 +117,8 @@ def _scoring(data: Dataset, config: Config) -> int:
     return candidates + _SCORE_BLOCK * len(os.sched_getaffinity(0)) + batch * (13 * _BATCHES + _BYTES_PER_CELL + kept)
 
 
-def require_to_read(config: Config, run_date: date) -> int:
-    """Refuses input that cannot be read within the budget, before any of it is read; gives about how many rows it has.
+def require_to_read(config: Config, run_date: date) -> None:
+    """Refuses input that cannot be read within the budget, before any of it is read.
 
     Raises:
         ConfigError: reading it would exceed `score.memory_budget`; the line has the figures.
@@ -131,7 +131,6 @@ def require_to_read(config: Config, run_date: date) -> int:
             f" --memory-budget allows {budget // _MIB} MiB: raise it to {-(-total // 2**30)}GiB or give the night fewer"
             " events"
         )
-    return rows
 
 
 def left(config: Config) -> int:

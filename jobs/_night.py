@@ -16,7 +16,6 @@ from ._input import Input
 from ._items import leave_out
 from ._judge import judge_or_fall_back
 from ._later import later
-from ._loops import compile_beside
 from ._model import TakeTrained, fit_or_reload
 from ._plan import plan as make_plan
 from ._price import prices
@@ -61,11 +60,8 @@ def night(
     run_id = say.run_id = _lake.run_id_for(lake, live, run_date, force=force)
 
     say.stage("read")
-    parent = _lake.parent_of(lake, live, run_date)
     if source is None:
-        interactions = _memory.require_to_read(config, run_date)
-        if run_id not in live:
-            compile_beside(interactions, parent, config)
+        _memory.require_to_read(config, run_date)
     tables = (source or Input(config, run_date)).before(lake, run_date, say)
     gone = withdrawn.read(lake)
     tables = leave_out(tables, gone, merge_by_title=config.source.merge_by_title)
@@ -75,6 +71,7 @@ def night(
     already = _lake.done(lake, live, data, config, book.file_facts)
     if already and not force:
         return Night.already(already)
+    parent = _lake.parent_of(lake, live, run_date)
     rules = book.rules(run_date)
     beside = Beside(lambda: _run.seen(data, config, rules), lambda: book.laws(rules))
     blocked = None if force else stopped(lake, data, config, parent, gone, book.file_facts)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
-from collections.abc import Callable
 
 import numpy as np
 
@@ -25,7 +23,6 @@ _DUE_AFTER = 3.0e11
 """Multiplications and additions, about 2 s of matrix product on two cores, after which compiling pays."""
 
 _done = [0.0]
-_ahead: list[threading.Thread] = []
 
 
 def expect(operations: float) -> None:
@@ -36,23 +33,7 @@ def expect(operations: float) -> None:
 def is_due(operations: float) -> bool:
     """Counts work towards compiling, and says whether it has been earned."""
     expect(operations)
-    due = _done[0] >= _DUE_AFTER
-    if due:
-        for thread in _ahead:
-            thread.join()
-    return due
-
-
-def pays(operations: float) -> bool:
-    """Whether so much work is sure to earn compiling by itself."""
-    return operations >= 2 * _DUE_AFTER
-
-
-def ahead(compile_loops: Callable[[], None]) -> None:
-    """Compiles beside what comes; whatever needs the loops waits for the end of it."""
-    thread = threading.Thread(target=compile_loops, name="compile")
-    _ahead.append(thread)
-    thread.start()
+    return _done[0] >= _DUE_AFTER
 
 
 def compiled() -> None:

@@ -107,12 +107,6 @@ class Events:
     ratings: Float32s
     """Shape (events,): explicit rating, NaN where there is none."""
 
-    @classmethod
-    def single(cls) -> Events:
-        """One event of one user."""
-        one = np.ones(1, dtype=np.float32)
-        return cls(np.arange(2, dtype=np.int64), np.zeros(1, dtype=np.int32), np.zeros(1, dtype=np.int64), one, one)
-
     @property
     def num_users(self) -> int:
         """Users of the dataset, those without events included."""

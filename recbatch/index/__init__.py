@@ -13,7 +13,7 @@ from recbatch.contracts import Certificate, Exclusions, Float32s, Index
 from recbatch.index import decisions
 from recbatch.index.calibrate import Calibration, calibrate, exact_seconds
 from recbatch.index.certify import certify, sample_users
-from recbatch.index.exact import ExactIndex, compile_loops, plain_products
+from recbatch.index.exact import ExactIndex, plain_products
 from recbatch.index.scann import FIRST_EFFORT, ScannIndex
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "build_certified",
     "calibrate",
     "certify",
-    "compile_loops",
     "decisions",
     "exact_seconds",
     "plain_products",

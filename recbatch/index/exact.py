@@ -119,13 +119,6 @@ class ExactIndex:
         return positions, best
 
 
-def compile_loops() -> None:
-    """Compiles what a search is compiled to on this machine."""
-    one = np.ones((1, 1), dtype=np.float32)
-    nothing = Exclusions(np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int32))
-    ExactIndex(one, compiled=True).search(one, 1, nothing)
-
-
 def plain_products(index: ExactIndex, queries: Float32s) -> None:
     """The matrix products of a search by NumPy's BLAS on the same threads, written out and forgotten."""
 

@@ -3,7 +3,6 @@
 Importing this package loads no TensorFlow; `recbatch.model.two_tower` does.
 """
 
-from recbatch.model._summing import compile_loops
 from recbatch.model.accuracy import acc_at_k
 from recbatch.model.events import known_events, vocabulary_positions
 from recbatch.model.features import FeatureSpace
@@ -19,7 +18,6 @@ __all__ = [
     "RatingHead",
     "Tokens",
     "acc_at_k",
-    "compile_loops",
     "concatenate",
     "divided",
     "known_events",

@@ -24,12 +24,6 @@ def sums(factors: EventFactors, histories: Events, reach: int) -> Float32s:
     return total
 
 
-def compile_loops() -> None:
-    """Compiles the sums that queries are made of."""
-    one = np.ones((1, 1), np.float32)
-    sums(EventFactors(one, (1,), one), Events.single(), 1)
-
-
 @functools.cache
 def _kernel() -> Any:
     import numba

@@ -1,6 +1,5 @@
 """Ranked lists for every user: the model's candidates first, popularity behind them, exactly k rows or a reason."""
 
-from recbatch.score._largest import compile_loops
 from recbatch.score.barring import renamed
 from recbatch.score.catalogue import Catalogue, exclusions
 from recbatch.score.lists import Ranker, known_to_model, to_table
@@ -15,7 +14,6 @@ __all__ = [
     "Catalogue",
     "Ranker",
     "by_popularity",
-    "compile_loops",
     "exclusions",
     "fashion",
     "history_table",

@@ -81,13 +81,6 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
     return which
 
 
-def compile_loops() -> None:
-    """Compiles what reasons are found by on this machine."""
-    one = np.ones((1, 1), dtype=np.float32)
-    tables = Tables.of(one, one, (1,), in_bytes=_compiling.has_bytes())
-    largest(tables, EventFactors(one, (1,), one), Events.single(), one, np.zeros((1, 1), dtype=np.int32))
-
-
 @dataclass(frozen=True, slots=True)
 class _Kernels:
     columns: int
