@@ -129,9 +129,15 @@ class Events:
         return self._at(np.searchsorted(kept, self.offsets), kept)
 
     def of_users(self, users: slice | Int32s | Int64s) -> Events:
-        """The events of some users, in the order asked for; the result's user i is users[i]."""
-        positions = np.arange(*users.indices(self.num_users)) if isinstance(users, slice) else users
-        return self._from(self.offsets[positions], self.counts[positions])
+        """The events of some users, in the order asked for; the result's user i is users[i].
+
+        Where they stand side by side, the result shares memory with this.
+        """
+        span = _span(users, self.num_users)
+        if span is None:
+            return self._from(self.offsets[users], self.counts[users])
+        offsets = self.offsets[span.start : span.stop + 1]
+        return self._at(offsets - offsets[0], slice(offsets[0], offsets[-1]))
 
     def newest_of(self, users: Int32s | Int64s, counts: Int64s) -> Events:
         """The last `counts` events of each of some users, no more than they have, in the order asked for."""
@@ -141,8 +147,19 @@ class Events:
         offsets = np.concatenate([[0], np.cumsum(counts)])
         return self._at(offsets, np.repeat(first - offsets[:-1], counts) + np.arange(offsets[-1]))
 
-    def _at(self, offsets: Int64s, rows: Int64s) -> Events:
+    def _at(self, offsets: Int64s, rows: Int64s | slice) -> Events:
         return Events(offsets, self.items[rows], self.occurred_at[rows], self.weights[rows], self.ratings[rows])
+
+
+def _span(rows: slice | Int32s | Int64s, count: int) -> slice | None:
+    """Rows that follow each other as a slice; none of others."""
+    if isinstance(rows, slice):
+        first, end, step = rows.indices(count)
+        assert step == 1, "rows are asked for one by one"
+        return slice(first, max(first, end))
+    if not len(rows) or rows[-1] - rows[0] != len(rows) - 1 or not (np.diff(rows) == 1).all():
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,8 +312,12 @@ class Exclusions:
     items: Int32s
     """Shape (n,): candidate positions, sorted and unique within a query."""
 
-    def of_queries(self, queries: Int32s | Int64s) -> Exclusions:
-        """Those of some queries, in the order asked for."""
+    def of_queries(self, queries: slice | Int32s | Int64s) -> Exclusions:
+        """Those of some queries, in the order asked for; side by side, they share memory with this."""
+        span = _span(queries, len(self.offsets) - 1)
+        if span is not None:
+            own = self.offsets[span.start : span.stop + 1]
+            return Exclusions(own - own[0], self.items[own[0] : own[-1]])
         counts = np.diff(self.offsets)[queries]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)

@@ -74,7 +74,7 @@ class ExactIndex:
 
         def block(start: int) -> None:
             rows = slice(start, start + step)
-            positions[rows], scores[rows] = one(queries[rows], k, _slice(exclude, rows))
+            positions[rows], scores[rows] = one(queries[rows], k, exclude.of_queries(rows))
 
         _threads.run([partial(block, start) for start in range(0, len(queries), step)])
         too_many = self.in_bytes is None and sum(told_apart) > _TOO_MANY * k * len(queries)
@@ -135,12 +135,6 @@ def _even(queries: int, most: int) -> int:
     """Queries per call, at most so many, such that all cores end at about the same time."""
     calls = _threads.workers() * max(1, -(-queries // (most * _threads.workers())))
     return max(1, -(-queries // (calls * _AT_ONCE))) * _AT_ONCE
-
-
-def _slice(exclude: Exclusions, rows: slice) -> Exclusions:
-    """The exclusions of consecutive queries."""
-    offsets = exclude.offsets[rows.start : rows.stop + 1]
-    return Exclusions(offsets - offsets[0], exclude.items[offsets[0] : offsets[-1]])
 
 
 def _finalists(scores: Float32s, k: int, slack: Float32s) -> tuple[Int64s, Int32s]:

@@ -30,6 +30,8 @@ from recbatch.model.features import NO_TOKEN, FeatureSpace
 from recbatch.model.ratings import RatingHead, head_arrays, head_of, predict_ratings
 from recbatch.model.weights import History
 
+_CHUNKS_PER_CORE = 4
+"""So that all cores end at about the same time, whoever has the long histories."""
 _CHUNK_BYTES = 4 << 20
 """Queries summed at a time: stays in the processor's cache; three such buffers live at once."""
 
@@ -159,7 +161,7 @@ class HistoryTowers:
             held for each core.
         """
         queries = np.empty((histories.num_users, self.dim), np.float32)
-        everywhere = -(-histories.num_users // _threads.workers())
+        everywhere = -(-histories.num_users // (_CHUNKS_PER_CORE * _threads.workers()))
         step = max(1, min(_CHUNK_BYTES // (4 * self.dim), everywhere))
 
         def chunk(start: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,6 +14,8 @@ from recbatch.score import _largest
 
 _BLOCK_CELLS = 2_000_000
 """Numbers in the event vectors that each core holds at once, padded: 8 MB, and as much again while they are made."""
+
+_BLOCKS_PER_CORE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,8 @@ class Evidence:
     _tables: list[_largest.Tables] = field(init=False, default_factory=list, repr=False, compare=False)
     """Made when compiled loops are first used."""
 
-    def reasons(self, histories: Events, found: Int32s) -> Int32s:
-        """The event with the largest share in each recommended score, on all cores.
+    def reasons(self, histories: Events, found: Int32s, names: Int32s) -> Int32s:
+        """The title of the event with the largest share in each recommended score, on all cores.
 
         Shares are multiplied in bytes or in float32, by compiled loops once enough has been done; where rounding could
         decide, those in doubt are compared in float64, pair by pair: the choice does not depend on how users are
@@ -41,24 +44,31 @@ class Evidence:
         Args:
             histories: B users with at least one event each; `items` index the vocabulary.
             found: shape (B, k): recommended candidates, NO_ITEM for none.
+            names: shape (vocabulary,): what the result calls the titles.
 
         Returns:
-            Shape (B, k) int32: the row of `histories`, the earliest among equals; NO_ITEM where `found` is.
+            Shape (B, k) int32: of equals the title of the earliest event; NO_ITEM where `found` is.
         """
-        result = np.full(found.shape, NO_ITEM, dtype=np.int32)
-        counts, dim = histories.counts, self.candidates.shape[1]
-        by_length = np.argsort(counts, kind="stable")
-        one = self._numpy_block
-        if _compiling.is_due(2.0 * len(histories.items) * found.shape[1] * dim):
-            one = partial(self._compiled_block, self._made(histories))
+        result = np.empty_like(found)
+        compiled = _compiling.is_due(2.0 * len(histories.items) * found.shape[1] * self.candidates.shape[1])
+        one = partial(self._compiled_block, self._made(histories)) if compiled else self._numpy_block
 
-        def block(rows: Int64s) -> None:
-            which = one(histories.of_users(rows), found[rows])
-            result[rows] = which + histories.offsets[rows, None]
+        def block(users: slice | Int64s) -> None:
+            mine, listed = histories.of_users(users), found[users]
+            events = one(mine, listed) + mine.offsets[:-1, None]
+            result[users] = np.where(listed == NO_ITEM, NO_ITEM, names[mine.items[events]])
 
-        _threads.run([partial(block, by_length[part]) for part in _blocks(counts[by_length], dim)])
-        result[found == NO_ITEM] = NO_ITEM
+        _threads.run([partial(block, users) for users in self._blocks(histories, compiled)])
         return result
+
+    def _blocks(self, histories: Events, compiled: bool) -> list[slice] | list[Int64s]:
+        """Compiled, users side by side with about as many events as others; else users alike, who are padded."""
+        if compiled:
+            parts = np.arange(_BLOCKS_PER_CORE * _threads.workers() + 1) / (_BLOCKS_PER_CORE * _threads.workers())
+            bounds = np.searchsorted(histories.offsets, parts * len(histories.items))
+            return [slice(*pair) for pair in itertools.pairwise(np.unique(bounds).tolist())]
+        by_length = np.argsort(histories.counts, kind="stable")
+        return [by_length[part] for part in _blocks(histories.counts[by_length], self.candidates.shape[1])]
 
     def _made(self, histories: Events) -> _largest.Tables:
         if not self._tables:

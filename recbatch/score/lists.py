@@ -157,9 +157,7 @@ def _explain(lists: Lists, rows: Int64s, histories: Events, evidence: Evidence, 
     listed, reasoned = lists.positions[rows[some]], histories.of_users(some)
     by_model = (lists.sources[rows[some]] == MODEL) & (listed != NO_ITEM)
     found = np.where(by_model, catalogue.candidate_of_item[listed], np.int32(NO_ITEM))
-    which = evidence.reasons(reasoned, found)
-    items = _rows_to_items(catalogue)[reasoned.items]
-    lists.because[rows[some]] = np.where(which == NO_ITEM, NO_ITEM, items[which])
+    lists.because[rows[some]] = evidence.reasons(reasoned, found, _rows_to_items(catalogue))
 
 
 def known_to_model(histories: Events, profiles: Int32s | None) -> Bools:

@@ -162,7 +162,7 @@ def test_histories_are_the_latest_distinct_titles_however_often_they_were_repeat
     ("cells", "compiled", "in_bytes"),
     [(1, False, None), (500, False, None), (2_000_000, False, None), (500, True, False), (500, True, None)],
 )
-def test_the_reason_is_the_earliest_event_with_the_largest_share(monkeypatch, cells, compiled, in_bytes):
+def test_the_reason_is_the_title_of_the_earliest_event_with_the_largest_share(monkeypatch, cells, compiled, in_bytes):
     monkeypatch.setattr(because, "_BLOCK_CELLS", cells)
     monkeypatch.setattr(_compiling, "is_due", lambda operations: compiled)
     random_ = np.random.default_rng(3)
@@ -174,11 +174,12 @@ def test_the_reason_is_the_earliest_event_with_the_largest_share(monkeypatch, ce
     items = random_.integers(40, size=offsets[-1]).astype(np.int32)
     events = Events(offsets, items, *(np.ones(len(items), kind) for kind in (np.int64, np.float32, np.float32)))
     found = random_.integers(-1, 40, size=(50, 70)).astype(np.int32)
-    given = Evidence(towers, towers.candidates, in_bytes).reasons(events, found)
+    names = np.arange(40, dtype=np.int32)[::-1].copy()
+    given = Evidence(towers, towers.candidates, in_bytes).reasons(events, found, names)
     for user in range(50):
         own = towers.candidates[items[offsets[user] : offsets[user + 1]]].astype(np.float64)
         shares = np.einsum("ed,kd->ek", own, towers.candidates[found[user]].astype(np.float64))
-        wanted = np.where(found[user] == NO_ITEM, NO_ITEM, offsets[user] + shares.argmax(axis=0))
+        wanted = np.where(found[user] == NO_ITEM, NO_ITEM, names[items[offsets[user] + shares.argmax(axis=0)]])
         assert given[user].tolist() == wanted.tolist()
 
 
