@@ -220,4 +220,4 @@ def _against_best(comparison: Comparison, metric: str, samples: int, seed: int) 
 def _short(value: float | str) -> str:
     if isinstance(value, str):
         return value
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" if abs(value) < 1 else f"{value:,.1f}"

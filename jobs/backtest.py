@@ -23,7 +23,7 @@ from recbatch.metrics import Float64s
 from recbatch.store import Lake
 
 from . import _figures, _side_by_side
-from ._contenders import NIGHTLY, Contenders
+from ._contenders import NIGHTLY, Contenders, hindsight
 from ._options import RunDate, config_options, json_option
 from ._peers import Settings, Workshop, available, choose, rank
 from ._quality import LENGTH, Comparison, Counted, Measured, figures, read_all
@@ -46,6 +46,8 @@ class Night:
     pairs: HeldOut
     lists: dict[str, Lists]
     """Contender → lists of `pairs.users`."""
+    hindsight: Lists
+    """See `_contenders.hindsight`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def _chain(
         pairs = what_came(data, tonight, horizon_days)
         if len(pairs.users):
             lists = contenders.rank(tonight, pairs.users)
-            found.append(Night(day, contenders.trained.run_date, pairs, lists))
+            found.append(Night(day, contenders.trained.run_date, pairs, lists, hindsight(tonight, pairs)))
         progress("nights", number + 1, len(days))
     return Replay(tuple(found), chosen, contenders.seconds, contenders.trainings)
 
@@ -218,6 +220,7 @@ def compare(
 
 
 _NOTES = (
+    "hindsight: titles by how often the judged events themselves are of them, about the most that popularity can tell",
     "events on and after a night's date judge that night; values are over user-nights, cold: no event before the night",
     f"peers' settings: the best ndcg@10 on the {_CHOOSING_NIGHTS} nights before the first one",
 )
@@ -225,13 +228,16 @@ _NOTES = (
 
 def _pooled(done: Replay) -> dict[str, Measured]:
     names = list(done.seconds)
-    return {name: Measured(_values(done, name), done.seconds[name], done.settings.get(name, {})) for name in names}
+    lists = {name: [night.lists[name] for night in done.nights] for name in names}
+    return {
+        name: Measured(_values(done, lists[name]), done.seconds[name], done.settings.get(name, {})) for name in names
+    }
 
 
-def _values(done: Replay, name: str) -> dict[str, Float64s]:
+def _values(done: Replay, lists: Sequence[Lists]) -> dict[str, Float64s]:
     """Figures over user-nights: of warm users, of cold ones, and of all."""
     warm = np.concatenate([night.pairs.warm for night in done.nights])
-    nightly = [figures(night.lists[name], night.pairs, _FIGURES) for night in done.nights]
+    nightly = [figures(mine, night.pairs, _FIGURES) for mine, night in zip(lists, done.nights, strict=True)]
     pooled = {figure: np.concatenate([one[figure] for one in nightly]) for figure in nightly[0]}
     masks = {"warm": warm, "cold": ~warm, "all": np.ones_like(warm)}
     return {f"{who}_{figure}": values[mask] for who, mask in masks.items() for figure, values in pooled.items()}
@@ -239,6 +245,7 @@ def _values(done: Replay, name: str) -> dict[str, Float64s]:
 
 def _counted(done: Replay, data: Dataset, config: Config) -> Counted:
     warm = np.concatenate([night.pairs.warm for night in done.nights])
+    best = _values(done, [night.hindsight for night in done.nights])
     return {
         "users": data.num_users,
         "items": data.num_items,
@@ -249,7 +256,7 @@ def _counted(done: Replay, data: Dataset, config: Config) -> Counted:
         "trainings": done.trainings,
         "warm_user_nights": int(warm.sum()),
         "cold_user_nights": int((~warm).sum()),
-    }
+    } | {f"hindsight_{figure}": float(values.mean()) for figure, values in best.items() if len(values)}
 
 
 @click.command()

@@ -114,6 +114,8 @@ def test_the_command_counts_user_nights_and_says_how_far_ahead_it_is(cli, tables
     assert (figures["first_night"], figures["last_night"]) == ("2020-03-21", "2020-03-30")
     assert figures["trainings"] == 2
     assert figures["warm_user_nights"] == figures["warm_ndcg_at_10_counted"] > 50
+    for who in ("warm", "all"):
+        assert figures[f"recent_{who}_ndcg_at_10"] <= figures[f"hindsight_{who}_ndcg_at_10"] < 1
     assert figures["all_ndcg_at_10_counted"] == figures["warm_user_nights"] + figures["cold_user_nights"]
     ratio = figures["recbatch_warm_ndcg_at_10"] / figures[f"{figures['best_peer_warm_ndcg_at_10']}_warm_ndcg_at_10"]
     assert figures["recbatch_over_best_peer_warm_ndcg_at_10"] == pytest.approx(ratio)
