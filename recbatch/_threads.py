@@ -8,12 +8,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import threadpoolctl
 
 from recbatch.contracts import Float32s
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 _ROWS_AT_A_TIME = 1 << 16
 
@@ -40,6 +43,21 @@ def run(tasks: list[Callable[[], None]]) -> None:
     with _single_threaded_products():
         for future in [_pool().submit(task) for task in tasks]:
             future.result()
+
+
+def both(first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
+    """What two pieces of work give that are done side by side.
+
+    Raises:
+        Exception: whatever one raised, the first in order.
+    """
+    found: list[Any] = [None, None]
+
+    def keep(place: int, work: Callable[[], Any]) -> None:
+        found[place] = work()
+
+    run([functools.partial(keep, 0, first), functools.partial(keep, 1, second)])
+    return found[0], found[1]
 
 
 def by_rows(work: Callable[[slice], None], rows: int) -> None:

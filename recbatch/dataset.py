@@ -54,16 +54,15 @@ def build(tables: SourceTables, settings: Data, run_date: date, *, merge_by_titl
         kept = interactions.filter(pc.greater_equal(interactions["rating"], settings.min_rating))
         counts["below_min_rating"] = interactions.num_rows - kept.num_rows
         interactions = kept
-    items, item_ids, item_of_event = _encode_items(
-        items, interactions, tables.merge_by_title if merge_by_title is None else merge_by_title, counts
+    merge = tables.merge_by_title if merge_by_title is None else merge_by_title
+    (items, item_ids, item_of_event), (users, user_ids, user_of_event) = _threads.both(
+        lambda: _encode_items(items, interactions, merge, counts), lambda: _encode_users(tables.users, interactions)
     )
     if interactions.num_rows == 0 or len(item_ids) == 0:
         raise DataError(
             f"no event before {run_date} on any item is left of {tables.interactions.num_rows} read;"
             " check --run-date and dataset.min_rating"
         )
-    users, user_ids = _all_users(tables.users, interactions)
-    user_of_event = _positions(interactions["user_id"], user_ids)
     events = _events(interactions, user_of_event, item_of_event, len(user_ids))
     inhuman = _inhuman(events, settings.max_events_per_day)
     return Dataset(
@@ -137,8 +136,11 @@ def _encode_items(
     return items, items["item_id"].combine_chunks(), new_row[event_rows]
 
 
-def _all_users(listed: pa.Table, interactions: pa.Table) -> tuple[pa.Table, pa.StringArray]:
-    """Users of either table in byte order, and their features (null where the source did not list them)."""
+def _encode_users(listed: pa.Table, interactions: pa.Table) -> tuple[pa.Table, pa.StringArray, Int32s]:
+    """Users of either table in byte order, their ids, and the user position of each interaction.
+
+    Features are null where the source did not list a user.
+    """
     active = pc.unique(interactions["user_id"])
     known = listed["user_id"].combine_chunks().cast(pa.string())
     user_ids = pc.unique(pa.concat_arrays([known, active.cast(pa.string())]))
@@ -146,7 +148,7 @@ def _all_users(listed: pa.Table, interactions: pa.Table) -> tuple[pa.Table, pa.S
     row_of_user = pc.index_in(user_ids, value_set=known)
     features = listed.drop_columns(["user_id"])
     columns = {name: features[name].combine_chunks().take(row_of_user) for name in features.column_names}
-    return pa.table({"user_id": user_ids, **columns}), user_ids
+    return pa.table({"user_id": user_ids, **columns}), user_ids, _positions(interactions["user_id"], user_ids)
 
 
 def _events(interactions: pa.Table, users: Int32s, items: Int32s, num_users: int) -> Events:
@@ -155,7 +157,10 @@ def _events(interactions: pa.Table, users: Int32s, items: Int32s, num_users: int
     ratings = np.asarray(pc.fill_null(interactions["rating"], float("nan")), dtype=np.float32)
     order = _by_user_and_time(users, times)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=num_users))]).astype(np.int64)
-    return Events(offsets, items[order], times[order], weights[order], ratings[order])
+    (items, weights), (times, ratings) = _threads.both(
+        lambda: (items[order], weights[order]), lambda: (times[order], ratings[order])
+    )
+    return Events(offsets, items, times, weights, ratings)
 
 
 def _by_user_and_time(users: Int32s, times: Int64s) -> Int64s:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch import schemas
+from recbatch import _threads, schemas
 from recbatch.config import Source
 from recbatch.contracts import Bools, Int32s, SourceTables
 from recbatch.errors import DataError
@@ -50,9 +50,11 @@ def clean(raw: RawTables, settings: Source, *, before: date, today: date, kept: 
     items = _items(raw.items, ledger, share)
     users = _users(raw.users, ledger, share)
     events = read_events(raw.interactions, settings.time_unit, today, kept)
-    item_codes = _positions(events.table["item_id"], items["item_id"])
+    item_codes, user_codes = _threads.both(
+        lambda: _positions(events.table["item_id"], items["item_id"]), lambda: _codes_of(events.table["user_id"])
+    )
     mark(events.codes, item_codes < 0, "unknown_item")
-    mark(events.codes, repeats(events, item_codes), "duplicate_event")
+    mark(events.codes, repeats(events, user_codes, item_codes), "duplicate_event")
     ledger.record("interactions", raw.interactions, events.codes, share)
     good = events.table.filter(pa.array(events.codes == 0)) if events.codes.any() else events.table
     interactions = _with_types(good, schemas.INTERACTIONS)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recbatch import _threads
 from recbatch.contracts import Float32s
 from recbatch.errors import DataError
 from recbatch.sources.ledger import Codes, mark
@@ -17,6 +19,11 @@ from recbatch.sources.parts import Part
 
 Bools = npt.NDArray[np.bool_]
 
+_ID_FAULTS: tuple[tuple[str, Callable[[pa.ChunkedArray], pa.ChunkedArray]], ...] = (
+    ("null_id", pc.is_null),
+    ("empty_id", lambda ids: pc.equal(pc.utf8_trim_whitespace(ids), "")),
+    ("nul_in_id", lambda ids: pc.match_substring(ids, "\x00")),
+)
 _NUMERIC = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
 
 
@@ -57,12 +64,16 @@ def ids(part: Part, name: str) -> pa.ChunkedArray:
 
 def mark_bad_ids(codes: Codes, *columns: pa.ChunkedArray) -> None:
     """Marks rows one of whose identifiers is null, empty, blank or holds a NUL character."""
-    for column in columns:
-        mark(codes, as_bools(pc.is_null(column)), "null_id")
-    for column in columns:
-        mark(codes, as_bools(pc.equal(pc.utf8_trim_whitespace(column), "")), "empty_id")
-    for column in columns:
-        mark(codes, as_bools(pc.match_substring(column, "\x00")), "nul_in_id")
+    looks = [(reason, test, column) for reason, test in _ID_FAULTS for column in columns]
+    faulty: list[Bools] = [np.zeros(0, np.bool_)] * len(looks)
+
+    def look(number: int) -> None:
+        _, test, column = looks[number]
+        faulty[number] = as_bools(test(column))
+
+    _threads.run([functools.partial(look, number) for number in range(len(looks))])
+    for (reason, *_), rows in zip(looks, faulty, strict=True):
+        mark(codes, rows, reason)
 
 
 def text(part: Part, name: str) -> pa.ChunkedArray:

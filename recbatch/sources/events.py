@@ -63,21 +63,21 @@ def read_events(parts: Sequence[AnyPart], unit: str, today: date, kept: Kept | N
     )
 
 
-def repeats(events: EventRows, item_codes: Int32s) -> Bools:
+def repeats(events: EventRows, user_codes: Int32s, item_codes: Int32s) -> Bools:
     """Which rows say again what an earlier one said: user, item, time, rating and weight are equal.
 
     Args:
         events: rows with a fault and rows without a time are never repeats.
+        user_codes: shape (rows,), one number per user.
         item_codes: shape (rows,), one number per item.
     """
-    users = np.asarray(pc.dictionary_encode(events.table["user_id"], "encode").combine_chunks().indices, np.int32)
 
     def keys() -> Iterator[Int32s | Int64s]:
-        yield from (users, item_codes, events.micros)
+        yield from (user_codes, item_codes, events.micros)
         yield from (_bits(events, name) for name in COLUMNS[3:])
 
     usable = (events.codes == 0) & ~events.untimed
-    digests = _digest(keys(), len(users))
+    digests = _digest(keys(), len(user_codes))
     sorted_ = digests[usable]
     sorted_.sort()
     again: Bools = np.zeros(len(events.codes), np.bool_)
