@@ -118,7 +118,7 @@ def measure(folder: Path, users: int, titles: int, events: float, settings: list
         "predicted_disk": told["disk_bytes"] / disk,
         "predicted_time": told["minutes"] * 60 / done.seconds,
     }
-    return facts | {f"{stage}_seconds": took for stage, took in head["seconds"].items()}
+    return facts | {f"{stage}_seconds": took for stage, took in (head["part_seconds"] | head["seconds"]).items()}
 
 
 def _product(users: int, titles: int, dim: int, seconds: float) -> Json:
