@@ -85,9 +85,7 @@ class Evidence:
         factors = self.towers.event_factors(mine)
         items, vectors = self.candidates[found, : factors.vectors.shape[1]], factors.of(mine.items)
         unit = vectors.shape[1] * 2.0**-24
-        per_length = (
-            4 * unit / (1 - unit)
-        )  # how far two shares that are equal may lie apart; see `index.rounding_bound`
+        per_length = 4 * unit / (1 - unit)  # how far equal shares may lie apart; see `index.rounding_bound`
         longest = np.maximum.reduceat(_lengths(vectors), mine.offsets[:-1])
         lengths = np.sqrt(np.einsum("ukd,ukd->uk", items, items))
         return _largest_share(vectors, mine.offsets, items, per_length * longest[:, None] * lengths)

@@ -1,6 +1,7 @@
 """A shard is written once: what a night finished before it died is taken as it is by the next one."""
 
 import threading
+import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -38,12 +39,13 @@ def world():
     return data, Ranker(score.by_popularity(data, data.events, data.run_date, CONFIG.popular))
 
 
-def night(root, ranker, data, say):
+def night(root, ranker, data, say, **settings):
     lake = Lake(root)
     lake.create()
     folder = lake.staging / "run"
     folder.mkdir()
-    return _shards.Shards(lake, ranker, data, CONFIG, "key").write(folder, say)
+    config = CONFIG.model_copy(update={"score": CONFIG.score.model_copy(update=settings)})
+    return _shards.Shards(lake, ranker, data, config, "key").write(folder, say)
 
 
 def tables(root):
@@ -127,7 +129,28 @@ def test_what_is_written_behind_stays_in_order_is_bounded_and_fails_in_front():
     def refuse():
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"), _shards.behind(1) as call:
-        call(refuse)
-        call(done.append, 3)
-    assert 3 not in done
+    for waiting in (1, 2):
+        with pytest.raises(OSError, match="No space"), _shards.behind(waiting) as call:
+            call(refuse)
+            call(done.append, 3)
+            time.sleep(0.1)
+        assert done == [0, 1, 2], "nothing is made behind what failed"
+
+
+def test_a_shard_that_could_not_be_written_is_never_sealed(world, tmp_path, monkeypatch):
+    data, ranker = world
+    ranked = _shards.Shards._ranked
+
+    def refuse(shard, batch, unchanged):
+        raise OSError(28, "No space left on device")
+
+    def slowly(shards, users, say):
+        time.sleep(0.1)
+        yield from ranked(shards, users, say)
+
+    with Say() as say, monkeypatch.context() as broken:
+        broken.setattr(_shards._Shard, "add", refuse)
+        broken.setattr(_shards.Shards, "_ranked", slowly)
+        with pytest.raises(OSError, match="No space"):
+            night(tmp_path, ranker, data, say, users_per_batch=50)
+    assert not list((tmp_path / "_resume").glob("*/*"))
