@@ -88,10 +88,12 @@ def close(
     say.stage("report")
     head = _run.finished(head, verdict, rows, say)
     looked_up = None if verdict.blocked else later(lambda: lookup.write(folder, head["k"]))
-    with views.over(folder, head) as con:
-        report.write(folder, con, head, past_nights(lake, live, head["run_id"]))
-    if looked_up:
-        looked_up()
+    try:
+        with views.over(folder, head) as con:
+            report.write(folder, con, head, past_nights(lake, live, head["run_id"]))
+    finally:  # nothing is written any more when the folder is sealed, or cleared
+        if looked_up:
+            looked_up()
     store.seal(folder, head)
 
     say.stage("publish")

@@ -78,8 +78,11 @@ def test_the_half_life_is_that_of_the_best_lists_of_the_latest_mornings():
             gain += (today[top] / np.log2(np.arange(2, 12))).sum()
         met.append(gain)
     assert log.half_life() == HALF_LIVES_DAYS[int(np.argmax(met))] < 16
+    until = int(np.datetime64(RUN_DATE, "D").astype(int)) + 3  # nothing happened for some days
+    np.testing.assert_allclose(log.learned(until), log.morning(until, log.half_life()), rtol=1e-12)
     few = data.events.where(day >= np.unique(day)[-2])
     assert log_of(few, 60).half_life() == 32
+    np.testing.assert_array_equal(log_of(few, 60).learned(until), log_of(few, 60).morning(until, 32))
 
 
 def test_nothing_on_or_after_the_day_is_looked_at():
