@@ -8,7 +8,7 @@ import pytest
 
 from recbatch import dataset, schemas, store
 from recbatch.config import Data
-from recbatch.contracts import NO_TIME, SourceTables
+from recbatch.contracts import NO_TIME, Events, Exclusions, SourceTables
 from recbatch.errors import DataError
 
 from ._worlds import build
@@ -114,3 +114,25 @@ def test_a_forgotten_user_goes_with_events_attributes_and_quarantined_rows():
     assert tables.interactions.num_rows == 3
     data = dataset.build(left, Data(), date(2024, 1, 1))
     assert data.user_ids.to_pylist() == ["v"]
+
+
+@pytest.mark.parametrize(
+    "users", [[3, 4, 5, 6], [6], [5, 3, 4], [0, 2], [], [1, 1], slice(2, 9), slice(4, 4), slice(0, 12)]
+)
+def test_events_and_exclusions_of_some_users_are_theirs_whether_they_stand_side_by_side_or_not(users):
+    random_ = np.random.default_rng(0)
+    counts = random_.integers(0, 5, size=12)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    rows = np.arange(offsets[-1])
+    events = Events(offsets, rows.astype(np.int32), rows * 10, rows.astype(np.float32), rows.astype(np.float32) / 2)
+    which = users if isinstance(users, slice) else np.array(users, dtype=np.int32)
+    theirs, barred = events.of_users(which), Exclusions(offsets, rows.astype(np.int32)).of_queries(which)
+    wanted = np.arange(12)[which].tolist()
+    assert theirs.num_users == len(barred.offsets) - 1 == len(wanted)
+    for place, user in enumerate(wanted):
+        mine = slice(theirs.offsets[place], theirs.offsets[place + 1])
+        own = rows[offsets[user] : offsets[user + 1]].tolist()
+        assert theirs.items[mine].tolist() == barred.items[mine].tolist() == own
+        assert theirs.occurred_at[mine].tolist() == [row * 10 for row in own]
+        assert theirs.ratings[mine].tolist() == [row / 2 for row in own]
+    assert barred.offsets.tolist() == theirs.offsets.tolist()
