@@ -5,7 +5,7 @@
 with suspects as (
     select user_id from recommendations
     group by user_id
-    having len(list_distinct(list(hash(item_id)))) < count(*)
+    having list_unique(list(hash(item_id))) < count(*)
 ),
 
 final as (
