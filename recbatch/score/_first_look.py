@@ -137,8 +137,16 @@ def _reach() -> Any:
     return loop
 
 
-def of_bytes(byte_shares: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
-    """Shares of a user's events in the listed scores by bytes, and the reach of each event."""
+def look(ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
+    """Shares of a user's events in the listed scores, nearly, and the reach of each event.
+
+    Args:
+        ready: brings the weights of some events to their place; see below.
+        tile: shares of `at_once` events in all listed scores.
+        at_once: how many that is.
+        pack: see `pack`.
+        leaf: compiles what is called once.
+    """
     measure, reach_of = leaf(_measure()), leaf(_reach())
 
     def loop(  # type: ignore[no-untyped-def]
@@ -154,55 +162,58 @@ def of_bytes(byte_shares: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
         for start in range(first, end, together):
             count, place = min(together, end - start), start - first
             pack(titles, items, 0, start, end, packed, 0)
-            for i in range(together):
-                event = min(start + i, end - 1)
-                title = items[0, event]
-                for part in range(parts):
-                    scales[part, i] = weights[part, event] * facts[title, part * _FACTS + STEP]
-                    begins[part, i] = np.int32(facts[title, part * _FACTS + MIDST])
-                reach[place + i] = reach_of(weights, event, facts, title, longest, lost, unit)
+            ready(weights, items, start, count, facts, ends, packed, begins, scales)
+            for i in range(count):
+                event = start + i
+                reach[place + i] = reach_of(weights, event, facts, items[0, event], longest, lost, unit)
             for row in range(0, count, at_once):
-                shares[place + row : place + row + at_once] = 0
-                for panel in range(len(panels)):
-                    low = np.int64(0)
-                    for part in range(parts):
-                        byte_shares(
-                            packed, begins, scales, row, panels, panel, steps, part, low, ends[part], shares,
-                            place + row, panel * columns,
-                        )  # fmt: skip
-                        low = ends[part]
+                tile(packed, begins, scales, row, panels, steps, ends, shares, place + row)
 
     return loop
 
 
-def plain(products: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
-    """The same in float32."""
-    measure, reach_of = leaf(_measure()), leaf(_reach())
+def scaled(weights, items, start, count, facts, ends, packed, begins, scales):  # type: ignore[no-untyped-def]
+    """For `byte_tile`: what a product of bytes is worth, and what takes the middle off again."""
+    for i in range(count):
+        title = items[0, start + i]
+        for part in range(len(ends)):
+            scales[part, i] = weights[part, start + i] * facts[title, part * _FACTS + STEP]
+            begins[part, i] = np.int32(facts[title, part * _FACTS + MIDST])
 
-    def loop(  # type: ignore[no-untyped-def]
-        weights, items, first, end, found, user, titles, facts, ends, listed, listed_facts, packed, panels, begins,
-        scales, steps, shares, reach,
-    ):  # fmt: skip
-        together, columns, parts = packed.shape[2], panels.shape[2], len(ends)
-        longest, lost = np.empty(parts, dtype=np.float32), np.empty(parts, dtype=np.float32)
-        measure(found, user, listed_facts, longest, lost, steps)
-        unit = np.float32(2 * (packed.shape[1] + 8) * 2.0**-24)
+
+def byte_tile(byte_shares: Any, at_once: Any) -> Any:
+    """Part by part, since each has steps of its own."""
+
+    def loop(packed, begins, scales, row, panels, steps, ends, shares, event):  # type: ignore[no-untyped-def]
+        columns = panels.shape[2]
+        shares[event : event + at_once] = 0
         for panel in range(len(panels)):
-            pack(listed, found, user, panel * columns, found.shape[1], panels, panel)
-        for start in range(first, end, together):
-            count, place = min(together, end - start), start - first
-            pack(titles, items, 0, start, end, packed, 0)
             low = np.int64(0)
-            for part in range(parts):
-                for word in range(low, ends[part]):
-                    for i in range(count):
-                        packed[0, word, i] *= weights[part, start + i]
+            for part in range(len(ends)):
+                byte_shares(
+                    packed, begins, scales, row, panels, panel, steps, part, low, ends[part], shares, event,
+                    panel * columns,
+                )  # fmt: skip
                 low = ends[part]
+
+    return loop
+
+
+def weighed(weights, items, start, count, facts, ends, packed, begins, scales):  # type: ignore[no-untyped-def]
+    """For `plain_tile`: the packed vectors times their weights."""
+    low = np.int64(0)
+    for part in range(len(ends)):
+        for word in range(low, ends[part]):
             for i in range(count):
-                title = items[0, start + i]
-                reach[place + i] = reach_of(weights, start + i, facts, title, longest, lost, unit)
-            for row in range(0, count, at_once):
-                for panel in range(len(panels)):
-                    products(packed, 0, row, panels, panel, shares, place + row, panel * columns)
+                packed[0, word, i] *= weights[part, start + i]
+        low = ends[part]
+
+
+def plain_tile(products: Any) -> Any:
+    """All parts at once."""
+
+    def loop(packed, begins, scales, row, panels, steps, ends, shares, event):  # type: ignore[no-untyped-def]
+        for panel in range(len(panels)):
+            products(packed, 0, row, panels, panel, shares, event, panel * panels.shape[2])
 
     return loop

@@ -100,11 +100,12 @@ def _kernels() -> _Kernels:
     leaf = numba.njit(nogil=True, inline="always")  # numba else compiles each by itself as well
     pack = jit(looks.pack(vectors.turn, _llvm.LENGTH))
     choose = leaf(_choose(vectors.reaching, vectors.first_bit, leaf(_share(vectors.exact_share))))
-    of_bytes = leaf(looks.of_bytes(vectors.byte_shares, _llvm.ROWS, pack, leaf))
-    plain = leaf(looks.plain(vectors.products, _llvm.ROWS, pack, leaf))
+    in_bytes = leaf(looks.scaled), leaf(looks.byte_tile(vectors.byte_shares, _llvm.ROWS))
+    plain = leaf(looks.weighed), leaf(looks.plain_tile(vectors.products))
+    both = (jit(_loop(leaf(looks.look(*how, _llvm.ROWS, pack, leaf)), choose)) for how in (in_bytes, plain))
     _compiling.compiled()
     together = math.lcm(_llvm.ROWS, _llvm.LENGTH)
-    return _Kernels(_llvm.COLUMNS, together, jit(_loop(of_bytes, choose)), jit(_loop(plain, choose)))
+    return _Kernels(_llvm.COLUMNS, together, *both)
 
 
 def _loop(look: Any, choose: Any) -> Any:
