@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs import _contenders, _side_by_side, backtest
+from jobs import _contenders, _replay, _side_by_side
 from recbatch import config, dataset, sources, train
 from recbatch.errors import ConfigError
 from recbatch.store import Lake
@@ -31,7 +31,7 @@ def tables():
 def lists(tables, keep=None):
     """(night, contender, user) → ids of the list, for every judged user."""
     data = dataset.build(tables, SETTINGS.dataset, UNTIL)
-    done = backtest.replay(data, SETTINGS, nights=NIGHTS, retrain_every=2, peers=PEERS, keep=keep)
+    done = _replay.replay(data, SETTINGS, nights=NIGHTS, retrain_every=2, peers=PEERS, keep=keep)
     assert [night.day for night in done.nights] == [LAST - timedelta(days=back) for back in (2, 1, 0)]
     assert [night.trained_before for night in done.nights] == [LAST - timedelta(days=back) for back in (2, 2, 0)]
     return {
@@ -100,9 +100,9 @@ def test_midnight_belongs_to_the_day_that_begins(tables):
     times = np.array(["2020-03-30T23:59:59.999999", "2020-03-31T00:00", "2020-04-01T00:00"], "datetime64[us]")
     events = events.set_column(2, "occurred_at", pa.array(times))
     data = dataset.build(replace(tables, interactions=events), SETTINGS.dataset, date(2020, 4, 2))
-    eve = backtest.as_of(data, date(2020, 3, 31))
+    eve = _replay.as_of(data, date(2020, 3, 31))
     assert len(eve.events.items) == 1
-    came = backtest.what_came(data, eve, 1)
+    came = _replay.what_came(data, eve, 1)
     assert came.occurred_at.tolist() == [times[1].astype(int)]
 
 
@@ -144,7 +144,7 @@ COLD = SETTINGS.model_copy(update={"train": SETTINGS.train.model_copy(update={"w
 def test_chains_side_by_side_are_the_same_nights(tables):
     data = dataset.build(tables, COLD.dataset, UNTIL)
     alone, beside = (
-        backtest.replay(data, COLD, nights=NIGHTS, retrain_every=2, peers=("recent",), jobs=jobs) for jobs in (1, 2)
+        _replay.replay(data, COLD, nights=NIGHTS, retrain_every=2, peers=("recent",), jobs=jobs) for jobs in (1, 2)
     )
     assert (alone.trainings, alone.settings) == (beside.trainings, beside.settings) == (2, alone.settings)
     assert [night.day for night in alone.nights] == [night.day for night in beside.nights]
@@ -176,4 +176,4 @@ def test_jobs_beyond_the_memory_budget_are_refused_with_the_figures(tables):
     with pytest.raises(
         ConfigError, match=r"--jobs 2 needs about \d+ MiB, 2 processes of \d+ MiB each.*2048 MiB.*--jobs 1"
     ):
-        backtest.replay(data, small, nights=NIGHTS, retrain_every=2, peers=("recent",), jobs=2)
+        _replay.replay(data, small, nights=NIGHTS, retrain_every=2, peers=("recent",), jobs=2)
