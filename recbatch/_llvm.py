@@ -44,7 +44,7 @@ def tile(builder: Any, left: Any, stride: Any, right: Any, width: Any, begin: An
         start = builder.mul(loop.index, width.type(COLUMNS))
         some = [load(builder, right, builder.add(start, width.type(part * LENGTH)), vector) for part in parts]
         for row in range(ROWS):
-            query = everywhere(builder, builder.load(builder.gep(line, [width.type(row)])), vector)
+            query = spread(builder, line, width.type(row))
             for part in parts:
                 builder.store(add(builder, query, some[part], builder.load(sums[row][part])), sums[row][part])
     return [[builder.load(place) for place in row] for row in sums]
@@ -79,6 +79,21 @@ def everywhere(builder: Any, value: Any, vector: Any) -> Any:
     """A vector that holds one number throughout."""
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, INT(0))
     return shuffled(builder, one, one, [0] * vector.count)
+
+
+def spread(builder: Any, line: Any, place: Any) -> Any:
+    """The number at a place of a line, throughout a vector of the machine's length."""
+    value = builder.load(builder.gep(line, [place]))
+    return everywhere(builder, value, ir.VectorType(value.type, LENGTH))
+
+
+def halved(builder: Any, vector: Any, join: Any) -> Any:
+    """The numbers of a vector as one: the upper half joined to the lower until two are left, and those."""
+    half = vector.type.count // 2
+    while half > 1:
+        vector = join(piece(builder, vector, 0, half), piece(builder, vector, half, half))
+        half //= 2
+    return join(*(builder.extract_element(vector, INT(place)) for place in (0, 1)))
 
 
 def fused_sum(builder: Any, left: Any, right: Any, so_far: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -51,13 +51,19 @@ def both(first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
     Raises:
         Exception: whatever one raised, the first in order.
     """
-    found: list[Any] = [None, None]
+    one, other = results([first, second])
+    return one, other
 
-    def keep(place: int, work: Callable[[], Any]) -> None:
-        found[place] = work()
 
-    run([functools.partial(keep, 0, first), functools.partial(keep, 1, second)])
-    return found[0], found[1]
+def results(work: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What pieces of work give, in order, done on all cores; raises what `run` does."""
+    found: list[Any] = [None] * len(work)
+
+    def keep(place: int) -> None:
+        found[place] = work[place]()
+
+    run([functools.partial(keep, place) for place in range(len(work))])
+    return found
 
 
 def by_rows(work: Callable[[slice], None], rows: int) -> None:

@@ -5,6 +5,7 @@ Imported when the loops are compiled, since it needs numba.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -31,10 +32,7 @@ def lane_sums(context: Any, queries: Any, row: Any, candidates: Any, item: Any) 
         with cgutils.for_range_slice(builder, width.type(0), whole, lanes) as (start, _):
             product = builder.fmul(llvm.load(builder, left, start, vector), llvm.load(builder, right, start, vector))
             builder.store(builder.fadd(builder.load(sums), product), sums)
-        total = builder.load(sums)
-        for half in (LANES // 2, LANES // 4, LANES // 8):
-            total = builder.fadd(llvm.piece(builder, total, 0, half), llvm.piece(builder, total, half, half))
-        return builder.fadd(builder.extract_element(total, llvm.INT(0)), builder.extract_element(total, llvm.INT(1)))
+        return llvm.halved(builder, builder.load(sums), builder.fadd)
 
     return llvm.in_rows(types.float32(queries, row, candidates, item)), generate
 
@@ -93,10 +91,7 @@ def exact_share(
             scaled = builder.fmul(llvm.load(builder, left, start, vector), weight)
             wide = [builder.fpext(some, double) for some in (scaled, llvm.load(builder, right, start, vector))]
             builder.store(builder.fadd(builder.load(sums), builder.fmul(*wide)), sums)
-        total = builder.load(sums)
-        for half in (LANES // 2, LANES // 4, LANES // 8):
-            total = builder.fadd(llvm.piece(builder, total, 0, half), llvm.piece(builder, total, half, half))
-        return builder.fadd(builder.extract_element(total, llvm.INT(0)), builder.extract_element(total, llvm.INT(1)))
+        return llvm.halved(builder, builder.load(sums), builder.fadd)
 
     return llvm.in_rows(types.float64(vectors, row, weight, candidates, candidate, first, end)), generate
 
@@ -139,8 +134,7 @@ def byte_products(
         own = [llvm.row_of(context, builder, kinds[i], arguments[i], group)[0] for i in (1, 2, 3)]
 
         def everywhere(line: Any, row: int) -> Any:
-            value = builder.load(builder.gep(line, [width.type(row)]))
-            return llvm.everywhere(builder, value, ir.VectorType(value.type, llvm.LENGTH))
+            return llvm.spread(builder, line, width.type(row))
 
         begin = [everywhere(own[0], row) for row in range(llvm.ROWS)]
         sums = llvm.tile(builder, left, stride, right, width, begin, llvm.byte_sum)
@@ -181,8 +175,7 @@ def byte_shares(
         of_columns, _ = llvm.row_of(context, builder, kinds[6], arguments[6], part)
 
         def everywhere(line: Any, number: int) -> Any:
-            value = builder.load(builder.gep(line, [builder.add(row, row.type(number))]))
-            return llvm.everywhere(builder, value, ir.VectorType(value.type, llvm.LENGTH))
+            return llvm.spread(builder, line, builder.add(row, row.type(number)))
 
         begin = [everywhere(begins, number) for number in range(llvm.ROWS)]
         sums = llvm.tile(builder, left, stride, right, builder.sub(high, low), begin, llvm.byte_sum)
@@ -264,12 +257,7 @@ def highest(context: Any, values: Any, row: Any, chunks: Any) -> Any:
         end = builder.mul(arguments[2], width.type(CHUNK))
         with cgutils.for_range_slice(builder, width.type(0), end, step) as (start, _):
             builder.store(llvm.higher(builder, llvm.load(builder, line, start, vector), builder.load(most)), most)
-        best = builder.load(most)
-        for half in (LANES // 2, LANES // 4, LANES // 8):
-            best = llvm.higher(builder, llvm.piece(builder, best, 0, half), llvm.piece(builder, best, half, half))
-        return llvm.higher(
-            builder, builder.extract_element(best, llvm.INT(0)), builder.extract_element(best, llvm.INT(1))
-        )
+        return llvm.halved(builder, builder.load(most), partial(llvm.higher, builder))
 
     return llvm.in_rows(types.float32(values, row, chunks)), generate
 

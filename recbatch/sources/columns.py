@@ -65,14 +65,12 @@ def ids(part: Part, name: str) -> pa.ChunkedArray:
 def mark_bad_ids(codes: Codes, *columns: pa.ChunkedArray) -> None:
     """Marks rows one of whose identifiers is null, empty, blank or holds a NUL character."""
     looks = [(reason, test, column) for reason, test in _ID_FAULTS for column in columns]
-    faulty: list[Bools] = [np.zeros(0, np.bool_)] * len(looks)
 
-    def look(number: int) -> None:
-        _, test, column = looks[number]
-        faulty[number] = as_bools(test(column))
+    def faulty(test: Callable[[pa.ChunkedArray], pa.ChunkedArray], column: pa.ChunkedArray) -> Bools:
+        return as_bools(test(column))
 
-    _threads.run([functools.partial(look, number) for number in range(len(looks))])
-    for (reason, *_), rows in zip(looks, faulty, strict=True):
+    found = _threads.results([functools.partial(faulty, test, column) for _, test, column in looks])
+    for (reason, *_), rows in zip(looks, found, strict=True):
         mark(codes, rows, reason)
 
 
