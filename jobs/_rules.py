@@ -109,7 +109,8 @@ class RuleBook:
         """What the checks need to know of tonight's rules, by the name of the view: see `views.over`."""
         data, found = self.data, dict[str, pa.Table]()
         if rules.denied is not None:
-            found["denied"] = pairs_table(rules.denied, data)
+            users = np.repeat(np.arange(data.num_users, dtype=np.int32), np.diff(rules.denied.offsets))
+            found["denied"] = pairs_table(users, rules.denied.items, data)
         if rules.eligible is not None:
             found["ineligible"] = pa.table({"item_id": data.item_ids.filter(pa.array(~rules.eligible))})
         if rules.caps is not None:
@@ -175,12 +176,10 @@ def require_same_files(book: RuleBook, run: Json) -> None:
             )
 
 
-def pairs_table(exclude: Exclusions, data: Dataset) -> pa.Table:
-    """(user_id, item_id) of one row of exclusions per user."""
-    users = np.repeat(np.arange(data.num_users, dtype=np.int32), np.diff(exclude.offsets))
-    return pa.table(
-        {"user_id": data.user_ids.take(pa.array(users)), "item_id": data.item_ids.take(pa.array(exclude.items))}
-    )
+def pairs_table(users: Int32s, items: Int32s, data: Dataset) -> pa.Table:
+    """(user_id, item_id) of pairs of positions, as dictionaries of all names."""
+    columns = {"user_id": (users, data.user_ids), "item_id": (items, data.item_ids)}
+    return pa.table({name: pa.DictionaryArray.from_arrays(rows, ids) for name, (rows, ids) in columns.items()})
 
 
 def rule_book(config: Config, data: Dataset, tables: SourceTables) -> RuleBook:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from recbatch import __version__, evaluate, publish, schemas, score
 from recbatch import config as settings
 from recbatch.config import Config
-from recbatch.contracts import AuditResult, Dataset, Exclusions, Int64s, Json, SourceTables
+from recbatch.contracts import AuditResult, Dataset, Int64s, Json, SourceTables
 from recbatch.errors import AuditFailed, GateFailed
 from recbatch.evaluate import Outcome
 from recbatch.publish import TableWriter
@@ -85,22 +85,14 @@ def _write_histories(folder: Path, data: Dataset, config: Config) -> int:
 
 
 def seen(data: Dataset, config: Config, rules: Rules = NONE) -> pa.Table | None:
-    """(user_id, item_id, barred) of every history, for the checks; none if seen titles may be recommended.
+    """(user_id, item_id, barred) of every event, for the checks; none if seen titles may be recommended.
 
     Barred is what was not seen before `rules.seen_since` only.
     """
     if config.score.keep_seen:
         return None
-    pairs = score.exclusions(data.events)
-    barred = np.ones(len(pairs.items), dtype=np.bool_)
-    if rules.seen_since is not None:
-        barred = np.isin(_keys(pairs, data), _keys(score.exclusions(rules.seen(data.events)), data))
-    return pairs_table(pairs, data).append_column("barred", pa.array(barred))
-
-
-def _keys(exclude: Exclusions, data: Dataset) -> Int64s:
-    users = np.repeat(np.arange(data.num_users, dtype=np.int64), np.diff(exclude.offsets))
-    return np.asarray(users * data.num_items + exclude.items)
+    pairs = pairs_table(data.events.users_of_events(), data.events.items, data)
+    return pairs.append_column("barred", pa.array(rules.makes_seen(data.events)))
 
 
 def head(

@@ -51,10 +51,14 @@ class Rules:
     """Over the content of the files that the rules were read from; the settings have a digest of their own."""
 
     def seen(self, events: Events) -> Events:
-        """The events that make their titles seen: within the window, or without a time."""
+        """The events that make their titles seen."""
+        return events if self.seen_since is None else events.where(self.makes_seen(events))
+
+    def makes_seen(self, events: Events) -> Bools:
+        """Shape (events,): whether each makes its title seen: within the window, or without a time."""
         if self.seen_since is None:
-            return events
-        return events.where((events.occurred_at >= self.seen_since) | (events.occurred_at == NO_TIME))
+            return np.ones(len(events.items), dtype=np.bool_)
+        return (events.occurred_at >= self.seen_since) | (events.occurred_at == NO_TIME)
 
 
 NONE = Rules()

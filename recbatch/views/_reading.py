@@ -31,7 +31,6 @@ RULES = {
 }
 """Views for checks over rules: pairs that must not be, titles that must not be, values of each title and how many
 titles of one value a list may hold, titles that come first in their order, and the users of each segment of these."""
-_SEEN = {"user_id": "varchar", "item_id": "varchar", "barred": "boolean"}
 _EXPLAIN = re.compile(r"\s*explain\b(?:\s+analyze\b|\s*\(\s*(?:analyze|format)\b[^()]*\))?", re.IGNORECASE)
 
 
@@ -66,14 +65,14 @@ def over(
     """An in-memory connection with the readers' views and macros over one staged run.
 
     Besides them stand `run_settings` (one row: run_id, run_date, k, keep_seen, has_seen, has_rules, status), `seen`
-    (user_id, item_id, barred) and what `RULES` lists, each empty where none is given, and what `compare` lays beside a
-    first run.
+    (user_id, item_id, barred; by number: `seen_rows`, with `seen_users` and `seen_items`) and what `RULES` lists, each
+    empty where none is given, and what `compare` lays beside a first run.
 
     Args:
         folder: `<table>/….parquet`, sealed or not; a table without files is an empty table.
         head: what the manifest says or will say; `run_id`, `run_date` and `k` at least, `keep_seen` false where absent.
-        seen: the histories; columns user_id and item_id, strings, and optionally barred: whether recommendations must
-            avoid the title, true where the column is missing.
+        seen: the histories, a title once or more; columns user_id and item_id, strings or dictionaries of such, and
+            optionally barred: whether recommendations must avoid the title, true where the column is missing.
         rules: what recommendations must obey besides, by name, see `RULES`; none: nobody knows.
         memory_bytes: DuckDB's budget; beyond it, it spills to `<folder>.spill`, which is gone at the end.
 
@@ -155,10 +154,11 @@ def _add_settings(
     )
     columns = ", ".join(f"{quote_literal(value)}::{kind} as {name}" for name, value, kind in values)
     con.execute(f"create view run_settings as select {columns}")
-    if seen is not None and "barred" not in seen.column_names:
-        seen = seen.append_column("barred", [[True] * seen.num_rows])
-    for name, types in (RULES | {"seen": _SEEN}).items():
-        given = seen if name == "seen" else (rules or {}).get(name)
+    from recbatch.views import _seen  # the commands that only read need none of it
+
+    tables = dict(rules or {}) | ({} if seen is None else _seen.numbered(seen))
+    for name, types in (RULES | _seen.VIEWS).items():
+        given = tables.get(name)
         rows = f"(select {', '.join(f'null as {column}' for column in types)} where false)"
         if given is not None:
             con.register(f"given_{name}", given)

@@ -1,8 +1,14 @@
--- One row per user and item that stands twice in the user's list.
+-- One row per user and item that stands twice in the user's list, its buffer included.
 -- severity: error
 -- expected: an item once per user
 -- suspects: by hashes, list by list; counting all pairs takes five times the memory
-with suspects as (
+with recommendations as (
+    select * from recommendations
+    union all
+    select * from recommendations_buffer
+),
+
+suspects as (
     select user_id from recommendations
     group by user_id
     having list_unique(list(hash(item_id))) < count(*)

@@ -156,7 +156,9 @@ def test_the_neighbour_checks_agree_with_a_loop(
     }
     content = [(user, rank, item, item, score, source, None) for user, rank, item, score, source in rows]
     with TemporaryDirectory() as name:
-        made = rendered(Path(name), {FIRST: {"recommendations": content}}, {"recommendations"}, split=2)
-        con.execute(f"create or replace view recommendations as {made.view('recommendations')}")
+        tables = {"recommendations": content, "recommendations_buffer": []}
+        made = rendered(Path(name), {FIRST: tables}, set(tables), split=2)
+        for table in tables:
+            con.execute(f"create or replace view {table} as {made.view(table)}")
         found = {check: run_check(con, _templates.load("checks")[check]).observed for check in expected}
     assert found == {check: str(count) for check, count in expected.items()}

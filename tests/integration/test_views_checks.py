@@ -114,7 +114,12 @@ MUTATIONS: dict[str, list[Change]] = {
         put("recommendations", 2, source=None),
         put("recommendations_buffer", 0, item_id=None),
     ],
-    "recommendations_items_unique": [put("recommendations", 2, item_id="2"), put("recommendations", 1, item_id="2")],
+    "recommendations_items_unique": [
+        put("recommendations", 2, item_id="2"),
+        put("recommendations", 1, item_id="2"),
+        put("recommendations_buffer", 0, item_id="10"),
+        lambda tables: tables["recommendations_buffer"].append(("a", 5, "11", "東京物語", 1.0, "model", None)),
+    ],
     "recommendations_items_resolvable": [
         put("recommendations", 2, item_id="99"),
         put("recommendations", 2, title="Dune"),
@@ -150,10 +155,6 @@ MUTATIONS: dict[str, list[Change]] = {
         put("recommendations_buffer", 0, rank=5),
         put("recommendations_buffer", 0, user_id="c"),
         lambda tables: tables["recommendations_buffer"].append(("a", 6, "1", "Alien (1979)", 1.0, "model", None)),
-    ],
-    "buffer_items_unique": [
-        put("recommendations_buffer", 0, item_id="10"),
-        lambda tables: tables["recommendations_buffer"].append(("a", 5, "11", "東京物語", 1.0, "model", None)),
     ],
     "buffer_scores_descend": [
         put("recommendations_buffer", 0, score=7.5),
