@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ def audit(
 ) -> tuple[Json, Verdict]:
     """Runs every check on a staged run through the views that readers will have, and writes the table `audits`.
 
+    Beside that, since checks leave a core idle here and there, `lookup.arrow` is written; a blocked run keeps none.
+
     Args:
         lake: holds the runs that this one is compared with.
         live: run ids, oldest first.
@@ -56,15 +59,29 @@ def audit(
 
     Returns:
         The head with `profile` and `changes`, and the verdict.
+
+    Raises:
+        RecbatchError: see `views.run_checks` and `lookup.write`.
     """
     seen, rules = beside.seen(), beside.rules()
-    with views.over(folder, head, seen=seen, rules=rules, memory_bytes=_memory.left(config)) as con:
-        changes = since_parent(lake, con, head)
-        head = head | {"profile": views.profile(con), "changes": changes}
-        views.compare(con, head, earlier(lake, live, head, changes, config), config.audit)
-        results = [*views.run_checks(con, config.audit.folder), *measured]
+    memory = _memory.left(config)
+    looked_up = later(lambda: lookup.write(folder, head["k"]))
+    try:
+        with views.over(folder, head, seen=seen, rules=rules, memory_bytes=memory) as con:
+            changes = since_parent(lake, con, head)
+            head = head | {"profile": views.profile(con), "changes": changes}
+            views.compare(con, head, earlier(lake, live, head, changes, config), config.audit)
+            results = [*views.run_checks(con, config.audit.folder), *measured]
+    finally:  # nothing is written any more when the folder is sealed, or cleared
+        with contextlib.suppress(Exception):
+            looked_up()
     publish.write_table(folder, schemas.AUDITS, publish.audits_table(results))
-    return head, Verdict(head["run_id"], tuple(results), allow_degraded)
+    verdict = Verdict(head["run_id"], tuple(results), allow_degraded)
+    if verdict.blocked:  # what is wrong with the tables may have stopped it halfway
+        (folder / lookup.FILE).unlink(missing_ok=True)
+    else:
+        looked_up()
+    return head, verdict
 
 
 def close(
@@ -87,13 +104,8 @@ def close(
     """
     say.stage("report")
     head = _run.finished(head, verdict, rows, say)
-    looked_up = None if verdict.blocked else later(lambda: lookup.write(folder, head["k"]))
-    try:
-        with views.over(folder, head) as con:
-            report.write(folder, con, head, past_nights(lake, live, head["run_id"]))
-    finally:  # nothing is written any more when the folder is sealed, or cleared
-        if looked_up:
-            looked_up()
+    with views.over(folder, head) as con:
+        report.write(folder, con, head, past_nights(lake, live, head["run_id"]))
     store.seal(folder, head)
 
     say.stage("publish")

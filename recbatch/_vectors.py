@@ -97,6 +97,27 @@ def exact_share(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def add_scaled(context: Any, total: Any, row: Any, vectors: Any, item: Any, weight: Any, first: Any, end: Any) -> Any:
+    """total[row, i] += vectors[item, i] · weight from `first` to `end`, whole groups of `LANES` columns; two roundings.
+
+    Left to itself, numba does this number by number: eight times as slow.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, _ = llvm.row_of(context, builder, signature.args[0], arguments[0], arguments[1])
+        added, _ = llvm.row_of(context, builder, signature.args[2], arguments[2], arguments[3])
+        vector, low, high = ir.VectorType(llvm.FLOAT, LANES), arguments[5], arguments[6]
+        weight, lanes = llvm.everywhere(builder, arguments[4], vector), low.type(LANES)
+        stop = builder.sub(high, builder.srem(builder.sub(high, low), lanes))
+        with cgutils.for_range_slice(builder, low, stop, lanes) as (start, _):
+            scaled = builder.fmul(llvm.load(builder, added, start, vector), weight)
+            llvm.store(builder, sums, start, [builder.fadd(llvm.load(builder, sums, start, vector), scaled)])
+        return context.get_dummy_value()
+
+    return llvm.in_rows(types.void(total, row, vectors, item, weight, first, end)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def products(
     context: Any, queries: Any, group: Any, first: Any, panels: Any, panel: Any, scores: Any, row: Any, column: Any
 ) -> Any:

@@ -10,6 +10,9 @@ import numpy as np
 from recbatch import _compiling
 from recbatch.contracts import EventFactors, Events, Float32s
 
+_AHEAD = 4
+"""Events, of which the vectors are asked for before they are wanted."""
+
 
 def sums(factors: EventFactors, histories: Events, reach: int) -> Float32s:
     """Shape (users, d): Σ of each user's event vectors.
@@ -31,22 +34,23 @@ def _kernel() -> Any:
     from recbatch import _vectors
 
     _compiling.compiled()
-    return numba.njit(nogil=True)(_loop(_vectors.fetch))
+    return numba.njit(nogil=True)(_loop(_vectors.add_scaled, _vectors.fetch))
 
 
-def _loop(fetch: Any) -> Any:
+def _loop(add_scaled: Any, fetch: Any) -> Any:
     def loop(  # type: ignore[no-untyped-def]
         vectors, starts, ends, weights, items, offsets, reach, total
     ):
         for user in range(len(total)):
             first = max(offsets[user], offsets[user + 1] - reach)
             for event in range(offsets[user + 1] - 1, first - 1, -1):
-                if event > first:
-                    fetch(vectors, items[event - 1])
+                if event >= first + _AHEAD:
+                    fetch(vectors, items[event - _AHEAD])
                 item = items[event]
                 for part in range(len(starts)):
-                    weight = weights[part, event]
-                    for i in range(starts[part], ends[part]):
+                    weight, start, end = weights[part, event], starts[part], ends[part]
+                    add_scaled(total, user, vectors, item, weight, start, end)
+                    for i in range(end - (end - start) % _compiling.LANES, end):
                         total[user, i] += vectors[item, i] * weight
 
     return loop

@@ -28,7 +28,7 @@ from recbatch.contracts import Dataset, EventFactors, Events, Float32s, Int32s, 
 from recbatch.model import _summing
 from recbatch.model.features import NO_TOKEN, FeatureSpace
 from recbatch.model.ratings import RatingHead, head_arrays, head_of, predict_ratings
-from recbatch.model.weights import History
+from recbatch.model.weights import History, event_weights
 
 _CHUNKS_PER_CORE = 4
 """So that all cores end at about the same time, whoever has the long histories."""
@@ -123,8 +123,7 @@ class HistoryTowers:
         Returns:
             Weights are 0 for events beyond a part's max_history.
         """
-        weights = np.stack([reading.event_weights(histories) for reading in self.readings])
-        return EventFactors(self.history, self.widths, weights)
+        return EventFactors(self.history, self.widths, event_weights(self.readings, histories))
 
     def profiles(self, data: Dataset) -> Int32s | None:
         """Shape (users, columns): the tokens of every user of a dataset; none where the model knows none."""

@@ -9,6 +9,7 @@ import pytest
 from recbatch import config
 from recbatch.errors import DataError
 from recbatch.model import History, acc_at_k, concatenate, known_events
+from recbatch.model.weights import event_weights
 from recbatch.train import Checkpoints, fit, tutorial
 from tests.unit._worlds import build
 
@@ -232,7 +233,7 @@ def test_keras_and_numpy_agree(world):
     batch = {
         "rows": events.users_of_events(),
         "titles": events.items,
-        "weights": reading.event_weights(events),
+        "weights": event_weights([reading], events)[0],
     }
     model.query_tower.bias.assign(np.linspace(-1, 1, 8))
     keras = model.query_tower(**two_tower.tensors(batch), size=tf.constant(40))

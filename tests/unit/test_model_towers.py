@@ -11,6 +11,7 @@ from recbatch import _compiling
 from recbatch.contracts import Events, Towers
 from recbatch.model import FeatureSpace, History, HistoryTowers, Part, Tokens, acc_at_k, concatenate, known_events
 from recbatch.model.features import Field
+from recbatch.model.weights import event_weights
 from tests.unit._worlds import build
 
 TITLES = 30
@@ -106,10 +107,10 @@ def test_only_the_newest_events_count():
 def test_weights_by_hand():
     events = histories([3])
     raw = np.array([1 / 4, 1 / 2, 1])
-    weights = History(half_life_events=1.0, max_history=10).event_weights(events)
+    [weights] = event_weights([History(half_life_events=1.0, max_history=10)], events)
     np.testing.assert_allclose(weights, raw / np.sqrt(1 / 16 + 1 / 4 + 1), rtol=1e-6)
     doubled = replace(events, weights=np.array([1, 1, 3], np.float32))  # log2(1 + 3) = 2
-    weights = History(math.inf, 10).event_weights(doubled)
+    [weights] = event_weights([History(math.inf, 10)], doubled)
     np.testing.assert_allclose(weights, np.array([1, 1, 2]) / np.sqrt(6), rtol=1e-6)
 
 

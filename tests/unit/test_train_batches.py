@@ -9,6 +9,7 @@ import pytest
 from recbatch import config
 from recbatch.contracts import Events
 from recbatch.model import History
+from recbatch.model.weights import event_weights
 from recbatch.train.batches import Stream, fill_in_examples, next_examples, trainable_users
 from recbatch.train.recipes import Recipe, recipes
 
@@ -83,7 +84,7 @@ def test_history_weights_are_those_of_serving():
     strong = replace(WORLD, weights=np.random.default_rng(0).uniform(0, 9, len(WORLD.items)).astype(np.float32))
     batch = next_examples(strong, np.array([4]), whole, np.random.default_rng(5))
     history = strong.where(np.isin(strong.items, batch["history_titles"]))
-    served = whole.reading.event_weights(history)
+    served = event_weights([whole.reading], history)[0]
     np.testing.assert_allclose(batch["history_weights"], served, rtol=1e-6)
 
 
