@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from recbatch.store import Lake
 from . import _lake, _memory, _run
 from ._changes import since_parent
 from ._earlier import earlier
-from ._later import later
+from ._later import meanwhile
 from ._run import Night, Verdict
 from ._say import Say
 from .report import past_nights
@@ -64,17 +63,15 @@ def audit(
         RecbatchError: see `views.run_checks` and `lookup.write`.
     """
     seen, rules = beside.seen(), beside.rules()
-    memory = _memory.left(config)
-    looked_up = later(lambda: lookup.write(folder, head["k"]))
-    try:
-        with views.over(folder, head, seen=seen, rules=rules, memory_bytes=memory) as con:
-            changes = since_parent(lake, con, head)
-            head = head | {"profile": views.profile(con), "changes": changes}
-            views.compare(con, head, earlier(lake, live, head, changes, config), config.audit)
-            results = [*views.run_checks(con, config.audit.folder), *measured]
-    finally:  # nothing is written any more when the folder is sealed, or cleared
-        with contextlib.suppress(Exception):
-            looked_up()
+    memory, k = _memory.left(config), head["k"]
+    with (
+        meanwhile(lambda: lookup.write(folder, k)) as looked_up,
+        views.over(folder, head, seen=seen, rules=rules, memory_bytes=memory) as con,
+    ):
+        changes = since_parent(lake, con, head)
+        head = head | {"profile": views.profile(con), "changes": changes}
+        views.compare(con, head, earlier(lake, live, head, changes, config), config.audit)
+        results = [*views.run_checks(con, config.audit.folder), *measured]
     publish.write_table(folder, schemas.AUDITS, publish.audits_table(results))
     verdict = Verdict(head["run_id"], tuple(results), allow_degraded)
     if verdict.blocked:  # what is wrong with the tables may have stopped it halfway

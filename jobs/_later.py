@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,3 +16,14 @@ def later(work: Callable[[], T]) -> Callable[[], T]:
     future = thread.submit(work)
     thread.shutdown(wait=False)
     return future.result
+
+
+@contextlib.contextmanager
+def meanwhile(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """As `later`, for work that must have ended when the block ends, well or not: what writes into a staged folder."""
+    done = later(work)
+    try:
+        yield done
+    finally:
+        with contextlib.suppress(Exception):
+            done()

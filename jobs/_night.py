@@ -95,7 +95,6 @@ def night(
     recommended, rows, scored = _shards.write(lake, folder, plan, model, data, config, say, parent)
 
     say.stage("write")
-    beside = Beside(later(beside.seen), beside.rules)
     paid = prices(book, model if plan.certificate else None, data, config)
     rows |= _run.write_tables(folder, plan, model, outcome, data, tables, recommended, config, paid)
     head = _run.head(run_id, config, data, tables, model, outcome, plan, parent) | {

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
 from recbatch.contracts import Float32s
+
+T = TypeVar("T")
 
 LANES = 16
 """Partial sums of a score; see `index._finalists.exact_scores`, which adds in the same order."""
@@ -39,6 +44,21 @@ def is_due(operations: float) -> bool:
 def compiled() -> None:
     """Says that loops have been compiled: whatever comes uses them."""
     _done[0] = max(_done[0], _DUE_AFTER)
+
+
+def once(make: Callable[[], T]) -> Callable[[], T]:
+    """As `functools.cache`, which two threads that ask at the same time may have make the same loops twice."""
+    held: list[T] = []
+    lock = threading.Lock()
+
+    @functools.wraps(make)
+    def get() -> T:
+        with lock:
+            if not held:
+                held.append(make())
+        return held[0]
+
+    return get
 
 
 @functools.cache

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from recbatch._compiling import CHUNK, compiled, zeros
+from recbatch._compiling import CHUNK, compiled, once, zeros
 from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
 from recbatch.index import _loops, _rounded
 from recbatch.index._rounded import RoundedCandidates
@@ -177,7 +176,7 @@ class _Kernels:
     keys_among: Any
 
 
-@functools.cache
+@once
 def _kernels() -> _Kernels:
     import numba
 

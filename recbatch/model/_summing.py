@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ def sums(factors: EventFactors, histories: Events, reach: int) -> Float32s:
     return total
 
 
-@functools.cache
+@_compiling.once
 def _kernel() -> Any:
     import numba
 

@@ -58,7 +58,7 @@ class Rules:
         """Shape (events,): whether each makes its title seen: within the window, or without a time."""
         if self.seen_since is None:
             return np.ones(len(events.items), dtype=np.bool_)
-        return (events.occurred_at >= self.seen_since) | (events.occurred_at == NO_TIME)
+        return np.asarray((events.occurred_at >= self.seen_since) | (events.occurred_at == NO_TIME))
 
 
 NONE = Rules()

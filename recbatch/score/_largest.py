@@ -6,7 +6,6 @@ bound says how far a share may lie from the truth, and what it leaves open is se
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +88,7 @@ class _Kernels:
     plain: Any
 
 
-@functools.cache
+@_compiling.once
 def _kernels() -> _Kernels:
     import numba
 
