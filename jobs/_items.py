@@ -7,7 +7,7 @@ from dataclasses import replace
 import duckdb
 import pyarrow as pa
 
-from recbatch import views
+from recbatch import dataset, views
 from recbatch.contracts import SourceTables
 from recbatch.errors import InputMissing, UsageError
 
@@ -62,5 +62,4 @@ def leave_out(tables: SourceTables, gone: dict[str, str], *, merge_by_title: boo
     if tables.merge_by_title if merge_by_title is None else merge_by_title:
         out = pc.or_(out, pc.is_in(items["title"], value_set=pa.array(list(gone.values()), pa.string())))
     ids = items.filter(out)["item_id"].combine_chunks()
-    kept = pc.invert(pc.is_in(tables.interactions["item_id"], value_set=ids))
-    return replace(tables, items=items.filter(pc.invert(out)), interactions=tables.interactions.filter(kept))
+    return replace(dataset.without_items(tables, ids), items=items.filter(pc.invert(out)))

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch import _threads, store
+from recbatch import _ids, _threads, store
 from recbatch.config import Data
 from recbatch.contracts import (
     DAY_MICROSECONDS,
@@ -93,12 +93,11 @@ def without_users(tables: SourceTables, forgotten: frozenset[str]) -> SourceTabl
     if not forgotten:
         return tables
 
-    def is_forgotten(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-        names = [name for name in pc.unique(ids).to_pylist() if store.sha256_text(name) in forgotten]
-        return pc.is_in(ids, value_set=pa.array(names, pa.string()))
+    def without(table: pa.Table) -> pa.Table:
+        names = [name for name in _ids.present(table["user_id"]).to_pylist() if store.sha256_text(name) in forgotten]
+        return table.filter(pa.array(~_ids.are_in(table["user_id"], pa.array(names, pa.string()))))
 
-    interactions = tables.interactions.filter(pc.invert(is_forgotten(tables.interactions["user_id"])))
-    users = tables.users.filter(pc.invert(is_forgotten(tables.users["user_id"])))
+    interactions, users = without(tables.interactions), without(tables.users)
     named = [_names_any(content, forgotten) for content in tables.quarantine["content"].to_pylist()]
     quarantine = tables.quarantine.filter(pc.invert(pa.array(named, pa.bool_())))
     gone = tables.interactions.num_rows - interactions.num_rows
@@ -106,14 +105,20 @@ def without_users(tables: SourceTables, forgotten: frozenset[str]) -> SourceTabl
     return replace(tables, interactions=interactions, users=users, quarantine=quarantine, counts=counts)
 
 
+def without_items(tables: SourceTables, gone: pa.StringArray) -> SourceTables:
+    """The tables without the events on some items, which stay listed.
+
+    Args:
+        tables: clean input; not changed.
+        gone: their ids.
+    """
+    kept = pa.array(~_ids.are_in(tables.interactions["item_id"], gone))
+    return replace(tables, interactions=tables.interactions.filter(kept))
+
+
 def _names_any(content: str | None, forgotten: frozenset[str]) -> bool:
     values = json.loads(content or "{}")
     return any(store.sha256_text(str(value).strip()) in forgotten for key, value in values.items() if key != "item_id")
-
-
-def _positions(ids: pa.ChunkedArray, vocabulary: pa.StringArray) -> Int32s:
-    found = pc.index_in(ids, value_set=vocabulary)
-    return np.asarray(found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found, dtype=np.int32)
 
 
 def _encode_items(
@@ -123,7 +128,7 @@ def _encode_items(
     by_length = pa.table({"length": pc.utf8_length(items["item_id"]), "id": items["item_id"]})
     items = items.take(pc.sort_indices(by_length, sort_keys=[("length", "ascending"), ("id", "ascending")]))
     every_id = items["item_id"].combine_chunks()
-    event_rows = _positions(interactions["item_id"], every_id)
+    event_rows = _ids.positions(interactions["item_id"], every_id)
     if not merge:
         return items, every_id, event_rows
     codes = np.asarray(pc.dictionary_encode(items["title"].combine_chunks()).indices)
@@ -141,14 +146,14 @@ def _encode_users(listed: pa.Table, interactions: pa.Table) -> tuple[pa.Table, p
 
     Features are null where the source did not list a user.
     """
-    active = pc.unique(interactions["user_id"])
+    active = _ids.present(interactions["user_id"])
     known = listed["user_id"].combine_chunks().cast(pa.string())
-    user_ids = pc.unique(pa.concat_arrays([known, active.cast(pa.string())]))
+    user_ids = pc.unique(pa.concat_arrays([known, active]))
     user_ids = user_ids.take(pc.sort_indices(user_ids))
     row_of_user = pc.index_in(user_ids, value_set=known)
     features = listed.drop_columns(["user_id"])
     columns = {name: features[name].combine_chunks().take(row_of_user) for name in features.column_names}
-    return pa.table({"user_id": user_ids, **columns}), user_ids, _positions(interactions["user_id"], user_ids)
+    return pa.table({"user_id": user_ids, **columns}), user_ids, _ids.positions(interactions["user_id"], user_ids)
 
 
 def _events(interactions: pa.Table, users: Int32s, items: Int32s, num_users: int) -> Events:

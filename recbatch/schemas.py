@@ -1,7 +1,8 @@
 """DISK: name, type and meaning of every column that recbatch reads or writes. Nobody else spells one.
 
-Types are words ("string", "int16", "float32", "timestamp", "strings", …) so that this module needs no pyarrow to be
-imported; `arrow(table)` turns a specification into an Arrow schema. Timestamps are UTC without a zone, in microseconds.
+Types are words ("string", "encoded", "int16", "float32", "timestamp", "strings", …) so that this module needs no
+pyarrow to be imported; `arrow(table)` turns a specification into an Arrow schema. Timestamps are UTC without a zone, in
+microseconds; encoded is text as places in a dictionary.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def _table(name: str, comment: str, *columns: Column, sorted_by: str = "", extra
 INTERACTIONS = _table(
     "interactions",
     "one row per event of a user with an item",
-    Column("user_id", "string", "who"),
-    Column("item_id", "string", "with what"),
+    Column("user_id", "encoded", "who"),
+    Column("item_id", "encoded", "with what"),
     Column("occurred_at", "timestamp", "when, UTC; null where the source has no times", nullable=True),
     Column("rating", "float32", "explicit rating, any scale", nullable=True),
     Column("weight", "float32", "how much the event counts, e.g. plays; null counts 1", nullable=True),
@@ -302,6 +303,7 @@ def arrow(table: Table) -> pa.Schema:
 
     types = {
         "string": pa.string(),
+        "encoded": pa.dictionary(pa.int32(), pa.string()),
         "strings": pa.list_(pa.string()),
         "bool": pa.bool_(),
         "int16": pa.int16(),

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch import _threads, schemas
+from recbatch import _ids, _threads, schemas
 from recbatch.config import Source
-from recbatch.contracts import Bools, Int32s, SourceTables
+from recbatch.contracts import Bools, SourceTables
 from recbatch.errors import DataError
 from recbatch.sources import columns
 from recbatch.sources.events import read_events, repeats
@@ -51,7 +51,8 @@ def clean(raw: RawTables, settings: Source, *, before: date, today: date, kept: 
     users = _users(raw.users, ledger, share)
     events = read_events(raw.interactions, settings.time_unit, today, kept)
     item_codes, user_codes = _threads.both(
-        lambda: _positions(events.table["item_id"], items["item_id"]), lambda: _codes_of(events.table["user_id"])
+        lambda: _ids.positions(events.table["item_id"], items["item_id"].combine_chunks()),
+        lambda: _ids.places(_ids.encoded(events.table["user_id"])),
     )
     mark(events.codes, item_codes < 0, "unknown_item")
     mark(events.codes, repeats(events, user_codes, item_codes), "duplicate_event")
@@ -190,10 +191,4 @@ def _nulls(part: Part, kind: pa.DataType) -> pa.Array:
 
 
 def _codes_of(ids: pa.ChunkedArray) -> npt.NDArray[np.int32]:
-    encoded = pc.dictionary_encode(ids, null_encoding="encode").combine_chunks()
-    return np.asarray(encoded.indices, np.int32)
-
-
-def _positions(ids: pa.ChunkedArray, vocabulary: pa.ChunkedArray) -> Int32s:
-    found = pc.index_in(ids, value_set=vocabulary.combine_chunks())
-    return np.asarray(pc.fill_null(found, -1), np.int32)
+    return _ids.places(_ids.encoded(ids))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch import _threads
+from recbatch import _ids
 from recbatch.contracts import Float32s
 from recbatch.errors import DataError
 from recbatch.sources.ledger import Codes, mark
@@ -19,7 +18,7 @@ from recbatch.sources.parts import Part
 
 Bools = npt.NDArray[np.bool_]
 
-_ID_FAULTS: tuple[tuple[str, Callable[[pa.ChunkedArray], pa.ChunkedArray]], ...] = (
+_ID_FAULTS: tuple[tuple[str, Callable[[pa.Array], pa.Array]], ...] = (
     ("null_id", pc.is_null),
     ("empty_id", lambda ids: pc.equal(pc.utf8_trim_whitespace(ids), "")),
     ("nul_in_id", lambda ids: pc.match_substring(ids, "\x00")),
@@ -51,27 +50,43 @@ def ids(part: Part, name: str) -> pa.ChunkedArray:
     Raises:
         DataError: neither text nor integers.
     """
-    column = _plain_text(part.table[name])
-    if pa.types.is_string(column.type):
-        return column
-    if pa.types.is_integer(column.type) or pa.types.is_null(column.type):
-        return column.cast(pa.string())
+    return _id_text(part, name, _plain_text(part.table[name]))
+
+
+def encoded_ids(part: Part, name: str) -> pa.DictionaryArray:
+    """The same as a dictionary, each id in it once."""
+    column = part.table[name]
+    found = _ids.encoded(column.cast(pa.string()) if pa.types.is_null(column.type) else column)
+    return pa.DictionaryArray.from_arrays(found.indices, _id_text(part, name, _plain_text(found.dictionary)))
+
+
+def _id_text(part: Part, name: str, ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    if pa.types.is_string(ids.type):
+        return ids
+    if pa.types.is_integer(ids.type) or pa.types.is_null(ids.type):
+        return ids.cast(pa.string())
     raise DataError(
-        f"{part.name} row 1: column {name} is {column.type}, expected text or integers;"
+        f"{part.name} row 1: column {name} is {ids.type}, expected text or integers;"
         f" write the ids as text (a float turns 7 into 7.0 and rounds long ids)"
     )
 
 
-def mark_bad_ids(codes: Codes, *columns: pa.ChunkedArray) -> None:
+def mark_bad_ids(codes: Codes, *columns: pa.ChunkedArray | pa.DictionaryArray) -> None:
     """Marks rows one of whose identifiers is null, empty, blank or holds a NUL character."""
-    looks = [(reason, test, column) for reason, test in _ID_FAULTS for column in columns]
+    for reason, test in _ID_FAULTS:
+        for column in columns:
+            rows = _faulty(test, column)
+            if rows.any():
+                mark(codes, rows, reason)
 
-    def faulty(test: Callable[[pa.ChunkedArray], pa.ChunkedArray], column: pa.ChunkedArray) -> Bools:
+
+def _faulty(test: Callable[[pa.Array], pa.Array], column: pa.ChunkedArray | pa.DictionaryArray) -> Bools:
+    if not isinstance(column, pa.DictionaryArray):
         return as_bools(test(column))
-
-    found = _threads.results([functools.partial(faulty, test, column) for _, test, column in looks])
-    for (reason, *_), rows in zip(looks, found, strict=True):
-        mark(codes, rows, reason)
+    if test is pc.is_null:
+        return as_bools(column.indices.is_null())
+    bad = as_bools(test(column.dictionary))
+    return _ids.taken(bad, column, False) if bad.any() else bad[:0]
 
 
 def text(part: Part, name: str) -> pa.ChunkedArray:
@@ -138,7 +153,7 @@ def as_bools(column: pa.ChunkedArray | pa.Array) -> Bools:
     return np.asarray(pc.fill_null(column, False), np.bool_)
 
 
-def _plain_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _plain_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)

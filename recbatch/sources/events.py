@@ -31,6 +31,7 @@ class EventRows:
     """Interactions of all parts in order; `codes` is filled in as faults are found."""
 
     table: pa.Table
+    """The columns of `COLUMNS`, ids as dictionaries that all rows share."""
     micros: Int64s
     """Shape (rows,): microseconds since 1970 UTC, 0 where there is no time."""
     untimed: Bools
@@ -56,7 +57,7 @@ def read_events(parts: Sequence[AnyPart], unit: str, today: date, kept: Kept | N
     if len(pieces) == 1:
         return pieces[0]
     return EventRows(
-        pa.concat_tables([piece.table for piece in pieces]),
+        pa.concat_tables([piece.table for piece in pieces]).unify_dictionaries(),
         np.concatenate([piece.micros for piece in pieces]),
         np.concatenate([piece.untimed for piece in pieces]),
         np.concatenate([piece.codes for piece in pieces]),
@@ -74,7 +75,8 @@ def repeats(events: EventRows, user_codes: Int32s, item_codes: Int32s) -> Bools:
 
     def keys() -> Iterator[Int32s | Int64s]:
         yield from (user_codes, item_codes, events.micros)
-        yield from (_bits(events, name) for name in COLUMNS[3:])
+        told = (name for name in COLUMNS[3:] if events.table[name].null_count < len(user_codes))
+        yield from (_bits(events, name) for name in told)
 
     usable = (events.codes == 0) & ~events.untimed
     digests = _digest(keys(), len(user_codes))
@@ -107,7 +109,7 @@ def _rows_of(part: AnyPart, unit: str, today: date, kept: Kept | None) -> EventR
 
 def _read_part(part: Part, unit: str, today: date) -> EventRows:
     columns.require(part, ("user_id", "item_id"))
-    users, items = columns.ids(part, "user_id"), columns.ids(part, "item_id")
+    users, items = columns.encoded_ids(part, "user_id"), columns.encoded_ids(part, "item_id")
     times = _times(part, unit, today)
     codes: Codes = np.zeros(part.table.num_rows, np.int8)
     columns.mark_bad_ids(codes, users, items)

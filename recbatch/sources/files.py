@@ -138,7 +138,8 @@ def _read(path: Path, name: str) -> pa.Table:
         # Text cannot tell an empty value from none; in columns of the user's own it is none.
         return table if name == "interactions" else _empty_as_null(table)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        ids = COLUMNS[:2] if name == "interactions" else ()
+        with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=ids) as file:
             names = [column for column in file.schema_arrow.names if not _PANDAS_INDEX.fullmatch(column)]
             if name == "interactions" and "occurred_at" in names:  # without it, another column may be the time
                 names = [column for column in names if column in COLUMNS]

@@ -28,7 +28,7 @@ from recbatch.sources.ledger import REASONS, Codes
 from recbatch.sources.parts import KeptPart, Part, sha256_of
 from recbatch.store import Lake
 
-_FORMAT = 1
+_FORMAT = 2
 _CODE = "code"
 _IMPOSSIBLE = 1 + REASONS.index("impossible_timestamp")
 _LATEST = "latest_microseconds"

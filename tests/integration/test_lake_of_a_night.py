@@ -14,7 +14,7 @@ from jobs._say import Say
 from recbatch import publish, schemas, store, views, withdrawn
 from recbatch.config import Config
 from recbatch.contracts import NO_TIME, AuditResult, Events
-from recbatch.errors import AuditFailed, StorageFailed
+from recbatch.errors import AuditFailed, DataError, StorageFailed
 from tests.unit import _lake_fixture as rows_of
 from tests.unit._lake_fixture import FIRST, SECOND
 
@@ -182,6 +182,21 @@ def test_an_audit_compares_with_the_parent_and_writes_every_check(lake):
     assert [row["check"] for row in written] == sorted(result.check for result in verdict.results)
     assert next(row for row in written if row["check"] == "recommendations_not_replaced")["passed"]
     assert (verdict.run_id, verdict.allow_degraded, verdict.blocked) == (THIRD, None, False)
+    assert (folder / "lookup.arrow").stat().st_size > 0
+
+
+def test_a_blocked_run_keeps_no_lookup_and_says_what_its_checks_found_not_what_stopped_the_lookup(lake):
+    folder, head = staged(lake)
+    failed = AuditResult("certificate_recall", "error", False)
+    _, verdict = _audit.audit(lake, [], folder, head, BESIDE, Config(), (failed,), None)
+    assert verdict.blocked
+    assert not (folder / "lookup.arrow").exists()
+    items = folder / "items" / "part-00000.parquet"
+    pq.write_table(pq.read_table(items).slice(1), items)
+    _, verdict = _audit.audit(lake, [], folder, head, BESIDE, Config(), (), None)
+    assert "recommendations_items_resolvable" in {result.check for result in verdict.failed}
+    with pytest.raises(DataError, match="does not stand in items"):
+        _audit.audit(lake, [], folder, head, BESIDE, Config(), (), "published in spite of all")
 
 
 def test_a_first_run_has_no_changes_and_nothing_earlier(lake):
@@ -192,7 +207,7 @@ def test_a_first_run_has_no_changes_and_nothing_earlier(lake):
     assert "no earlier run" in details
 
 
-def test_a_passed_run_is_closed_with_report_and_lookup_and_is_what_readers_see(lake):
+def test_a_passed_run_is_closed_with_report_and_is_what_readers_see(lake):
     _lake.commit(lake, [FIRST, SECOND])
     store.make_folder(lake.resume)
     folder, head = staged(lake)
@@ -203,7 +218,7 @@ def test_a_passed_run_is_closed_with_report_and_lookup_and_is_what_readers_see(l
     assert views.live_runs(lake) == [FIRST, SECOND, THIRD]
     assert told(lake)["run_id"] == THIRD
     names = {path.name for path in lake.run(THIRD).iterdir()}
-    assert {"report.html", "lookup.arrow", "manifest.json"} <= names
+    assert {"report.html", "manifest.json"} <= names
     assert store.faults(lake.run(THIRD)) == []
     assert night.manifest["rows"] == {"recommendations": 8, "audits": 1}
     assert night.manifest["status"] == "published"
@@ -219,7 +234,6 @@ def test_a_failed_run_is_closed_in_blocked_and_readers_see_what_they_saw(lake):
     assert views.live_runs(lake) == [FIRST, SECOND]
     assert told(lake)["run_id"] == SECOND
     assert store.unseal(lake.blocked / THIRD)["status"] == "blocked"
-    assert not (lake.blocked / THIRD / "lookup.arrow").exists()
 
 
 def test_nothing_earlier_is_known_before_the_first_run(lake):

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -52,10 +53,16 @@ def test_equal_parameters_give_equal_worlds(first_night: SourceTables) -> None:
     assert read(date(2020, 1, 2)).inputs[0].sha256 != first_night.inputs[0].sha256
 
 
+def plain(table: pa.Table) -> pa.Table:
+    """A dictionary of later rows holds more than that of earlier ones."""
+    encoded = [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in table.schema]
+    return table.cast(pa.schema(encoded))
+
+
 def test_a_later_night_only_adds(first_night: SourceTables, years_later: SourceTables) -> None:
     for name in ("interactions", "items", "users"):
         before, after = getattr(first_night, name), getattr(years_later, name)
-        assert after.slice(0, before.num_rows).equals(before)
+        assert plain(after.slice(0, before.num_rows)).equals(plain(before))
     times = years_later.interactions["occurred_at"].slice(first_night.interactions.num_rows)
     assert pc.min(times).as_py() >= datetime(2020, 1, 1)
 
@@ -82,7 +89,7 @@ def test_every_run_date_has_a_yesterday_and_two_busy_weeks(year: int) -> None:
     days = interactions["occurred_at"].cast("date32")
     assert pc.max(days).as_py() == before - timedelta(days=1)
     recent = interactions.filter(pc.greater_equal(days, before - timedelta(days=14)))
-    assert pc.count_distinct(recent["user_id"]).as_py() >= 250
+    assert len(pc.unique(recent["user_id"])) >= 250
 
 
 def test_the_default_stays_small(years_later: SourceTables) -> None:
