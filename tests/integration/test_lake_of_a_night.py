@@ -186,6 +186,7 @@ def test_an_audit_compares_with_the_parent_and_writes_every_check(lake):
 
 
 def test_a_blocked_run_keeps_no_lookup_and_says_what_its_checks_found_not_what_stopped_the_lookup(lake):
+    _lake.commit(lake, [FIRST, SECOND])
     folder, head = staged(lake)
     failed = AuditResult("certificate_recall", "error", False)
     _, verdict = _audit.audit(lake, [], folder, head, BESIDE, Config(), (failed,), None)
