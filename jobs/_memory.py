@@ -27,8 +27,10 @@ _LEAST_FOR_CHECKS = 256 * _MIB
 """What DuckDB gets in any case."""
 _SHARE_FOR_CHECKS = 0.85
 """Of what is left: DuckDB took 6 % more than its limit at 10 million users."""
-_CHECK_BYTES = {"event": 100, "row": 40}
+_CHECK_BYTES = {"event": 60, "row": 25}
 """What checks hold unless they have to spill: seen pairs to join with, and the lists of all users."""
+_BYTES_PER_SEEN = 5
+"""Of an event as checks see it: its user's number and whether it bars its title; items are those of the events."""
 _BYTES_PER_EVENT = 24
 """Offset share, item, time, weight and rating of `contracts.Events`."""
 _COPIES_OF_EVENTS = 5
@@ -74,7 +76,6 @@ def predict(data: Dataset, config: Config, *, trains: bool = True) -> dict[str, 
     exact = config.index.engine in ("auto", "exact") and not _may_approximate(data, config)
     ids = data.user_ids.nbytes + data.users.nbytes + data.items.nbytes + data.item_ids.nbytes
     events = len(data.events.items) * _BYTES_PER_EVENT * _COPIES_OF_EVENTS
-    per_event_text = (data.user_ids.nbytes // max(1, data.num_users)) + (data.item_ids.nbytes // max(1, data.num_items))
     # Both towers: with gradient and two moments of Adam, or judged and served, each in parts and put together.
     weights = 4 * data.num_items * config.train.embedding_dim * 2 * 4
     logits = 3 * 4 * config.train.batch_size * data.num_items
@@ -82,7 +83,7 @@ def predict(data: Dataset, config: Config, *, trains: bool = True) -> dict[str, 
         "program": _PROGRAM_EXACT if exact and not trains else _PROGRAM,
         "ids and features": ids,
         "events": events,
-        "histories as text, for the audit": len(data.events.items) * per_event_text,
+        "histories, for the checks": len(data.events.items) * _BYTES_PER_SEEN,
         "model": weights + logits if trains else weights,
         "scoring": _scoring(data, config),
     }
