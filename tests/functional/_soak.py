@@ -79,7 +79,7 @@ class World:
                 shutil.rmtree(folder)
         events = self.window_of(night)
         for name, table, key in (("items", self.items, "item_id"), ("users", self.users, "user_id")):
-            present = table.filter(pc.is_in(table[key], value_set=pc.unique(events[key])))
+            present = table.filter(pc.is_in(table[key], value_set=pc.unique(events[key].cast(pa.string()))))
             pq.write_table(present, self.folder / f"{name}.parquet")
 
     def window_of(self, night):

@@ -88,3 +88,9 @@ def random_world(seed, users=60, items=40, most_events=30, cold=5):
     data = build(events, {str(n): f"Title {n}" for n in range(items)}, users=listed)
     known = data.item_ids.take(pa.array([n for n in range(data.num_items) if n % 13 != 5]))
     return data, SumTowers(known, generator.normal(size=(len(known), 6)).astype(np.float32))
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """A table with its ids as text, to compare: a dictionary of more rows holds more."""
+    encoded = [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in table.schema]
+    return table.cast(pa.schema(encoded))

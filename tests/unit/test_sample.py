@@ -7,7 +7,6 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -17,6 +16,7 @@ from recbatch.contracts import SourceTables
 from recbatch.errors import DataError, UsageError
 from recbatch.sources import sample
 from recbatch.sources.sample_world import World, uniforms
+from tests.unit._worlds import plain
 
 TODAY = date(2020, 6, 1)
 
@@ -51,12 +51,6 @@ def test_equal_parameters_give_equal_worlds(first_night: SourceTables) -> None:
     assert first_night.inputs[0].name == "sample:users=1000,titles=400,seed=7,events_per_user=20,events_per_day=50"
     assert not read(date(2020, 1, 1), "seed=8").interactions.equals(first_night.interactions)
     assert read(date(2020, 1, 2)).inputs[0].sha256 != first_night.inputs[0].sha256
-
-
-def plain(table: pa.Table) -> pa.Table:
-    """A dictionary of later rows holds more than that of earlier ones."""
-    encoded = [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in table.schema]
-    return table.cast(pa.schema(encoded))
 
 
 def test_a_later_night_only_adds(first_night: SourceTables, years_later: SourceTables) -> None:
