@@ -85,8 +85,6 @@ def over(
         _harden(con, root, root.with_name(f"{root.name}.spill"))
         if memory_bytes is not None:
             con.execute(f"set memory_limit = {quote_literal(f'{memory_bytes}B')}")
-            # Half of it is kept from one check to the next: a tenth less of a night's audit, and of its peak.
-            con.execute(f"set block_allocator_memory = {quote_literal(f'{memory_bytes // 2}B')}")
         try:
             _surface.create(con, Renderer([Run(_surface.complete(head), names, "")], quote_literal(root)))
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException):
