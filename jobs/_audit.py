@@ -63,7 +63,7 @@ def audit(
         RecbatchError: see `views.run_checks` and `lookup.write`.
     """
     seen, rules = beside.seen(), beside.rules()
-    memory, k = _memory.left(config), head["k"]
+    memory, k = _memory.left(head["users"], config), head["k"]
     with (
         meanwhile(lambda: lookup.write(folder, k)) as looked_up,
         views.over(folder, head, seen=seen, rules=rules, memory_bytes=memory) as con,

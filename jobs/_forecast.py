@@ -31,13 +31,19 @@ _FIXED_BYTES = 180_000
 """Report, manifest, audits, metrics and holdout."""
 _MODEL_ARRAYS = 6
 """Matrices of titles by dimensions in a model: three in each of its two sets of weights."""
-_EVENTS_PER_SECOND = 1_500_000
-"""Read and cleaned."""
-_ROWS_PER_SECOND = {"score": 2_500_000, "audit": 1_500_000, "publish": 5_000_000}
-"""Ranked rows: filled and written, beside the search; checked; put into `lookup.arrow` and sealed."""
-_EVIDENCE_OPERATIONS = 5.0e10
+_EVENTS_PER_SECOND = {"read": 2_500_000, "judge": 4_000_000}
+"""Read and cleaned; counted for popularity."""
+_ROWS_PER_SECOND = {"score": 5_000_000, "write": 20_000_000, "audit": 2_000_000, "publish": 20_000_000}
+"""Ranked rows: selected and filled; told of in `users`; checked, while `lookup.arrow` is written; sealed."""
+_USERS_PER_SECOND = 250_000
+"""Scored, besides their rows and products: histories put together."""
+_OF_EXACT = 1 / 3
+"""Of `index.exact_seconds`, which leaves room: what the products of a search take."""
+_MUCH_MORE = 20
+"""Times the parent's work: then its seconds, mostly of what does not grow, say less than the constants."""
+_EVIDENCE_OPERATIONS = 2.0e11
 """Multiplications and additions per second, of two cores: every event of a history with every title of the list."""
-_START_SECONDS = {"train": 8.0, "judge": 0.5, "index": 0.5, "audit": 1.0, "publish": 1.0}
+_START_SECONDS = {"train": 8.0, "judge": 0.5, "index": 0.5, "write": 1.0, "audit": 1.0, "publish": 2.0}
 """Imports and the work that does not grow."""
 _BEGUN_SECONDS = {"judge": 3.0, "score": 2.0, "write": 1.5, "audit": 3.0}
 """Of a stage of the parent, what does not grow: loops compiled, the catalogue of titles."""
@@ -205,17 +211,20 @@ def _model_bytes(data: Dataset, config: Config) -> int:
 def _seconds(
     data: Dataset, config: Config, drivers: dict[str, int], parent: Json | None, *, trains: bool, warm: bool
 ) -> dict[str, float]:
-    rows = drivers["lookup.arrow"]
+    rows, events = drivers["lookup.arrow"], len(data.events.items)
     dim = config.train.embedding_dim + 1
     took = {
-        "read": len(data.events.items) / _EVENTS_PER_SECOND,
+        "read": events / _EVENTS_PER_SECOND["read"],
         "train": _training(data, config, warm=warm) if trains else 0.1,
-        "judge": _START_SECONDS["judge"],
+        "judge": _START_SECONDS["judge"] + events / _EVENTS_PER_SECOND["judge"],
         "index": _START_SECONDS["index"],
-        "score": index.exact_seconds(data.num_users, data.num_items, dim)
+        "score": index.exact_seconds(data.num_users, data.num_items, dim) * _OF_EXACT
         + rows / _ROWS_PER_SECOND["score"]
-        + 2.0 * len(data.events.items) * (config.score.k + config.score.buffer) * dim / _EVIDENCE_OPERATIONS,
-        "write": rows / _ROWS_PER_SECOND["audit"] / 4,
+        + data.num_users / _USERS_PER_SECOND
+        + 2.0 * events * (config.score.k + config.score.buffer) * dim / _EVIDENCE_OPERATIONS,
+        "write": _START_SECONDS["write"]
+        + index.exact_seconds(data.num_items, data.num_items, dim) * _OF_EXACT
+        + rows / _ROWS_PER_SECOND["write"],
         "audit": _START_SECONDS["audit"] + rows / _ROWS_PER_SECOND["audit"],
         "publish": _START_SECONDS["publish"] + rows / _ROWS_PER_SECOND["publish"],  # in no manifest: sealed by then
     }
@@ -231,6 +240,8 @@ def _seconds(
     more |= dict.fromkeys(("write", "audit"), more["score"])
     seen = {}
     for stage, times in more.items():
+        if times > _MUCH_MORE:
+            continue
         begun = min(parent["seconds"].get(stage, 0), _BEGUN_SECONDS.get(stage, 0))
         seen[stage] = begun + (parent["seconds"].get(stage, 0) - begun) * times
     if trains and parent["train"].get("trained"):

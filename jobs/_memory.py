@@ -29,6 +29,8 @@ _SHARE_FOR_CHECKS = 0.85
 """Of what is left: DuckDB took 6 % more than its limit at 10 million users."""
 _CHECK_BYTES = {"event": 60, "row": 25}
 """What checks hold unless they have to spill: seen pairs to join with, and the lists of all users."""
+_LOOKUP_ROWS, _LOOKUP_BYTES_PER_ROW = 2_000_000, 150
+"""What is held for `lookup.arrow`, which is written beside the checks: the rows of a batch at most."""
 _BYTES_PER_SEEN = 5
 """Of an event as checks see it: its user's number and whether it bars its title; items are those of the events."""
 _BYTES_PER_EVENT = 24
@@ -89,6 +91,7 @@ def predict(data: Dataset, config: Config, *, trains: bool = True) -> dict[str, 
     }
     # By then lists are written, and of the copies of the events one is left.
     before_checks = sum(parts.values()) - parts["scoring"] - events + events // _COPIES_OF_EVENTS
+    before_checks += _lookup(data.num_users, config)
     return parts | {"checks": max(0, before_checks + _checks(data, config, before_checks) - sum(parts.values()))}
 
 
@@ -97,6 +100,11 @@ def _checks(data: Dataset, config: Config, held: int) -> int:
     rows = data.num_users * (config.score.k + config.score.buffer)
     wanted = len(data.events.items) * _CHECK_BYTES["event"] + rows * _CHECK_BYTES["row"]
     return min(wanted, _for_checks(config, held))
+
+
+def _lookup(users: int, config: Config) -> int:
+    rows = users * (config.score.k + config.score.buffer)
+    return min(rows, _LOOKUP_ROWS) * _LOOKUP_BYTES_PER_ROW
 
 
 def _for_checks(config: Config, held: int) -> int:
@@ -134,11 +142,11 @@ def require_to_read(config: Config, run_date: date) -> None:
         )
 
 
-def left(config: Config) -> int:
-    """What DuckDB may have before it spills to disk: most of `score.memory_budget` that this process does not hold."""
+def left(users: int, config: Config) -> int:
+    """What DuckDB may have before it spills to disk: most of `score.memory_budget` that nothing else holds by then."""
     pa.default_memory_pool().release_unused()  # of the system's pool: malloc_trim
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return _for_checks(config, pages * os.sysconf("SC_PAGE_SIZE"))
+    return _for_checks(config, pages * os.sysconf("SC_PAGE_SIZE") + _lookup(users, config))
 
 
 def require(data: Dataset, config: Config) -> int:
