@@ -50,6 +50,13 @@ def tile(builder: Any, left: Any, stride: Any, right: Any, width: Any, begin: An
     return [[builder.load(place) for place in row] for row in sums]
 
 
+def whole_groups(builder: Any, low: Any, high: Any, length: int) -> Any:
+    """A loop over the starts of groups of so many columns from `low` on; a rest before `high` is left out."""
+    step = low.type(length)
+    rest = builder.srem(builder.sub(high, low), step)
+    return cgutils.for_range_slice(builder, low, builder.sub(high, rest), step)
+
+
 def in_rows(signature: Any) -> Any:
     for kind in signature.args:
         if isinstance(kind, types.Array) and (kind.layout != "C" or kind.dtype not in (types.float32, types.int32)):

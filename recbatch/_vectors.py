@@ -27,9 +27,7 @@ def lane_sums(context: Any, queries: Any, row: Any, candidates: Any, item: Any) 
         vector = ir.VectorType(llvm.FLOAT, LANES)
         sums = cgutils.alloca_once(builder, vector)
         builder.store(ir.Constant(vector, [0.0] * LANES), sums)
-        lanes = width.type(LANES)
-        whole = builder.sub(width, builder.srem(width, lanes))
-        with cgutils.for_range_slice(builder, width.type(0), whole, lanes) as (start, _):
+        with llvm.whole_groups(builder, width.type(0), width, LANES) as (start, _):
             product = builder.fmul(llvm.load(builder, left, start, vector), llvm.load(builder, right, start, vector))
             builder.store(builder.fadd(builder.load(sums), product), sums)
         return llvm.halved(builder, builder.load(sums), builder.fadd)
@@ -85,9 +83,7 @@ def exact_share(
         weight, low, high = llvm.everywhere(builder, arguments[2], vector), arguments[5], arguments[6]
         sums = cgutils.alloca_once(builder, double)
         builder.store(ir.Constant(double, [0.0] * LANES), sums)
-        lanes = low.type(LANES)
-        stop = builder.sub(high, builder.srem(builder.sub(high, low), lanes))
-        with cgutils.for_range_slice(builder, low, stop, lanes) as (start, _):
+        with llvm.whole_groups(builder, low, high, LANES) as (start, _):
             scaled = builder.fmul(llvm.load(builder, left, start, vector), weight)
             wide = [builder.fpext(some, double) for some in (scaled, llvm.load(builder, right, start, vector))]
             builder.store(builder.fadd(builder.load(sums), builder.fmul(*wide)), sums)
@@ -107,9 +103,8 @@ def add_scaled(context: Any, total: Any, row: Any, vectors: Any, item: Any, weig
         sums, _ = llvm.row_of(context, builder, signature.args[0], arguments[0], arguments[1])
         added, _ = llvm.row_of(context, builder, signature.args[2], arguments[2], arguments[3])
         vector, low, high = ir.VectorType(llvm.FLOAT, LANES), arguments[5], arguments[6]
-        weight, lanes = llvm.everywhere(builder, arguments[4], vector), low.type(LANES)
-        stop = builder.sub(high, builder.srem(builder.sub(high, low), lanes))
-        with cgutils.for_range_slice(builder, low, stop, lanes) as (start, _):
+        weight = llvm.everywhere(builder, arguments[4], vector)
+        with llvm.whole_groups(builder, low, high, LANES) as (start, _):
             scaled = builder.fmul(llvm.load(builder, added, start, vector), weight)
             llvm.store(builder, sums, start, [builder.fadd(llvm.load(builder, sums, start, vector), scaled)])
         return context.get_dummy_value()

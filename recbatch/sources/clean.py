@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import date
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -144,9 +143,10 @@ def _users(parts: Sequence[Part], ledger: Ledger, share: float) -> pa.Table:
 def _listed_once(ids: pa.ChunkedArray, duplicate: str) -> Codes:
     """Codes that mark bad ids, and every row but the first of an id."""
     codes: Codes = np.zeros(len(ids), np.int8)
-    columns.mark_bad_ids(codes, ids)
+    encoded = _ids.encoded(ids)
+    columns.mark_bad_ids(codes, encoded)
     good = np.flatnonzero(codes == 0)
-    positions = _codes_of(ids)[good]
+    positions = _ids.places(encoded)[good]
     first = np.zeros(len(ids), np.bool_)
     first[good[np.unique(positions, return_index=True)[1]]] = True
     mark(codes, ~first, duplicate)
@@ -188,7 +188,3 @@ def _with_types(table: pa.Table, wanted: schemas.Table) -> pa.Table:
 
 def _nulls(part: Part, kind: pa.DataType) -> pa.Array:
     return pa.nulls(part.table.num_rows, kind)
-
-
-def _codes_of(ids: pa.ChunkedArray) -> npt.NDArray[np.int32]:
-    return _ids.places(_ids.encoded(ids))

@@ -71,22 +71,13 @@ def _id_text(part: Part, name: str, ids: pa.Array | pa.ChunkedArray) -> pa.Array
     )
 
 
-def mark_bad_ids(codes: Codes, *columns: pa.ChunkedArray | pa.DictionaryArray) -> None:
+def mark_bad_ids(codes: Codes, *columns: pa.DictionaryArray) -> None:
     """Marks rows one of whose identifiers is null, empty, blank or holds a NUL character."""
     for reason, test in _ID_FAULTS:
         for column in columns:
-            rows = _faulty(test, column)
-            if rows.any():
-                mark(codes, rows, reason)
-
-
-def _faulty(test: Callable[[pa.Array], pa.Array], column: pa.ChunkedArray | pa.DictionaryArray) -> Bools:
-    if not isinstance(column, pa.DictionaryArray):
-        return as_bools(test(column))
-    if test is pc.is_null:
-        return as_bools(column.indices.is_null())
-    bad = as_bools(test(column.dictionary))
-    return _ids.taken(bad, column, False) if bad.any() else bad[:0]
+            bad, null_is = as_bools(test(column.dictionary)), test is pc.is_null
+            if bad.any() or (null_is and column.null_count):
+                mark(codes, _ids.taken(bad, column, null_is), reason)
 
 
 def text(part: Part, name: str) -> pa.ChunkedArray:
