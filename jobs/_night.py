@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import date
 
-from recbatch import dataset, publish, score, withdrawn
+from recbatch import dataset, kernels, publish, score, withdrawn
 from recbatch.config import Config
 from recbatch.store import Lake
 
@@ -57,6 +57,7 @@ def night(
     _memory.keep_freed()
     _lake.share(lake, config.ops.reader_group)
     live = _lake.repair(lake)
+    kernels.keep_in(lake.kernels)
     run_id = say.run_id = _lake.run_id_for(lake, live, run_date, force=force)
 
     say.stage("read")

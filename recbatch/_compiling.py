@@ -1,22 +1,18 @@
 """When loops are compiled, and what compiled loops agree on. Compiling them all takes some seconds (numba).
 
-Compiled in memory on first use, which large nights earn back and small ones never pay: `is_due` counts the work done so
-far. Nothing is cached on disk: numba's cache files are pickles.
+Compiled on first use, which large nights earn back and small ones never pay: `is_due` counts the work done so far.
+Where an earlier night has left its code (`kernels`), it is used from the start.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import threading
-from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 
 from recbatch.contracts import Float32s
-
-T = TypeVar("T")
 
 LANES = 16
 """Partial sums of a score; see `index._finalists.exact_scores`, which adds in the same order."""
@@ -46,27 +42,30 @@ def compiled() -> None:
     _done[0] = max(_done[0], _DUE_AFTER)
 
 
-def once(make: Callable[[], T]) -> Callable[[], T]:
-    """As `functools.cache`, which two threads that ask at the same time may have make the same loops twice."""
-    held: list[T] = []
-    lock = threading.Lock()
+@dataclass(frozen=True, slots=True)
+class VectorUnit:
+    """What the machine computes with."""
 
-    @functools.wraps(make)
-    def get() -> T:
-        with lock:
-            if not held:
-                held.append(make())
-        return held[0]
-
-    return get
+    length: int
+    """Numbers per vector: 32 vectors of 16 with AVX-512, 16 of 8 with AVX2."""
+    columns: int
+    """Candidates whose products are summed at once: two vectors."""
+    rows: int
+    """Queries whose products are summed at once: two sums for each."""
+    is_fused: bool
+    """Whether it multiplies and adds in one step."""
+    has_bytes: bool
+    """Whether it multiplies and sums four bytes at a time (AVX-512 VNNI)."""
 
 
 @functools.cache
-def has_bytes() -> bool:
-    """Whether the machine multiplies and sums four bytes at a time (AVX-512 VNNI)."""
+def vector_unit() -> VectorUnit:
+    """Of this machine."""
     from llvmlite import binding
 
-    return bool(binding.get_host_cpu_features().get("avx512vnni"))
+    has = binding.get_host_cpu_features()
+    length = 16 if has.get("avx512f") else 8
+    return VectorUnit(length, 2 * length, 12 if length == 16 else 6, bool(has.get("fma")), bool(has.get("avx512vnni")))
 
 
 def zeros(*shape: int) -> Float32s:

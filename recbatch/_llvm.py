@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 
-_HAS = binding.get_host_cpu_features()
-FUSED = bool(_HAS.get("fma"))
-LENGTH = 16 if _HAS.get("avx512f") else 8
-"""Numbers per vector: 32 vectors of 16 with AVX-512, 16 of 8 with AVX2."""
-COLUMNS = 2 * LENGTH
-ROWS = 12 if LENGTH == 16 else 6
-"""Candidates and queries whose products are summed at once: two vectors of candidates, and two sums for each query."""
+from recbatch._compiling import vector_unit
+
+FUSED, LENGTH = vector_unit().is_fused, vector_unit().length
+COLUMNS, ROWS = vector_unit().columns, vector_unit().rows
 FLOAT = ir.FloatType()
 INT = ir.IntType(32)
 

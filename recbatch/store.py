@@ -10,6 +10,7 @@
     LAKE/retired.json          runs out of the catalog on purpose
     LAKE/forgotten.json        users whose events are dropped
     LAKE/_cache/<key>/         checked rows of an input partition, sealed; see `sources.kept`
+    LAKE/_kernels/             loops compiled for this machine; see `kernels`
     LAKE/_resume/              what an interrupted night had finished, until a night ends well
     LAKE/_staging/  LAKE/_lock
 
@@ -118,6 +119,11 @@ class Lake:
     def cache(self) -> Path:
         """Checked rows of input partitions; made when there are some."""
         return self.root / "_cache"
+
+    @property
+    def kernels(self) -> Path:
+        """Machine code that nights have compiled; made when there is some."""
+        return self.root / "_kernels"
 
     def run(self, run_id: str) -> Path:
         """The folder of a published run; refuses text that is no run id."""

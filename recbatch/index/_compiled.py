@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from recbatch._compiling import CHUNK, compiled, once, zeros
+from recbatch._compiling import CHUNK, vector_unit, zeros
 from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
 from recbatch.index import _loops, _rounded
 from recbatch.index._rounded import RoundedCandidates
+from recbatch.kernels import Kernel, leaf, part
 
 _BLOCK_CELLS = 2**17
 """Numbers of candidates that all queries of a call meet before the next: 512 KiB, inside the second cache."""
@@ -59,7 +60,7 @@ def packed(candidates: Float32s, *, in_bytes: bool) -> Packed:
         candidates: shape (items, dim).
         in_bytes: rounded to bytes instead; see `_rounded`.
     """
-    columns = _kernels().columns
+    columns = vector_unit().columns
     if in_bytes:
         return _rounded.candidates(candidates, columns)
     dim, whole, count = candidates.shape[1], len(candidates) // columns, -(-len(candidates) // columns)
@@ -98,27 +99,29 @@ def search(
     Returns:
         How many scores were told apart one by one, because too many lay too near each other.
     """
-    kernels, dim = _kernels(), queries.shape[1]
+    rows, dim = vector_unit().rows, queries.shape[1]
+    in_bytes = isinstance(packed, RoundedCandidates)
     if isinstance(packed, RoundedCandidates):
-        rounded = _rounded.queries(queries, packed, kernels.rows)
+        rounded = _rounded.queries(queries, packed, rows)
         groups: Any = (rounded.bytes, rounded.starts, rounded.steps, rounded.bases)
-        search, slack = kernels.search_bytes, 2 * rounded.bound
         panels: Any = packed.panels
+        slack = 2 * rounded.bound
     else:
-        groups = zeros(-(-len(queries) // kernels.rows), dim, kernels.rows)
-        kernels.pack(queries, groups)
-        search, panels = kernels.search, packed
-    width = CHUNK * max(1, _BLOCK_CELLS // (dim * CHUNK))
-    return int(search(
-        queries, candidates, panels, groups, zeros(kernels.rows, width), k, ends, excluded, slack,
-        into.values, into.items, into.counts, into.floors, into.next_excluded,
-    ))  # fmt: skip
+        none = np.empty((0, 0), np.float32)
+        groups = (zeros(-(-len(queries) // rows), dim, rows), none.view(np.int32), none, none)
+        _PACK(queries, groups[0])
+        panels = packed
+    width, room = CHUNK * max(1, _BLOCK_CELLS // (dim * CHUNK)), into.values.shape[1]
+    return _SEARCHES[in_bytes](
+        queries, candidates, panels, *groups, zeros(rows, width), k, ends, excluded, slack, into.values, into.items,
+        into.counts, into.floors, into.next_excluded, zeros(1, width), np.empty(room, np.uint64),
+    )  # fmt: skip
 
 
 def scores_of(queries: Float32s, candidates: Float32s, rows: Int64s, columns: Int32s) -> Float32s:
     """The compiled twin of `_finalists.exact_scores`."""
     scores = np.empty(len(rows), dtype=np.float32)
-    _kernels().score(np.ascontiguousarray(queries), np.ascontiguousarray(candidates), rows, columns, scores)
+    _SCORES(np.ascontiguousarray(queries), np.ascontiguousarray(candidates), rows, columns, scores)
     return scores
 
 
@@ -128,7 +131,7 @@ def keys_of(queries: Float32s, candidates: Float32s, survivors: Survivors) -> np
     Ascending keys are descending scores, then ascending positions: 32 bits of each.
     """
     keys = np.empty((len(queries), int(survivors.counts.max(initial=0))), dtype=np.uint64)
-    _kernels().keys(queries, candidates, survivors.items, survivors.counts, keys)
+    _KEYS(queries, candidates, survivors.items, survivors.counts, keys)
     return keys
 
 
@@ -160,40 +163,55 @@ def keys_among(
     keys = np.empty(found.shape, dtype=np.uint64)
     counts = np.empty(len(queries), dtype=np.int64)
     first, end = exclude.offsets[:-1], exclude.offsets[1:]
-    _kernels().keys_among(queries, candidates, found, fetched, k, slack, first, end, exclude.items, keys, counts)
+    _KEYS_AMONG(queries, candidates, found, fetched, k, slack, first, end, exclude.items, keys, counts)
     return keys[:, : int(counts.max(initial=0))], counts
 
 
-@dataclass(frozen=True, slots=True)
-class _Kernels:
-    rows: int
-    columns: int
-    pack: Any
-    search: Any
-    search_bytes: Any
-    score: Any
-    keys: Any
-    keys_among: Any
+def _key_of_pair() -> tuple[Any, Any]:
+    from recbatch._vectors import lane_sums
+
+    return leaf(_loops.dot(lane_sums)), leaf(_loops.key)
 
 
-@once
-def _kernels() -> _Kernels:
-    import numba
-
-    from recbatch import _llvm
+def _select() -> Any:
     from recbatch import _vectors as vectors
 
-    jit = numba.njit(nogil=True)
-    leaf = numba.njit(nogil=True, inline="always")  # numba else compiles each by itself as well
-    dot, key = leaf(_loops.dot(vectors.lane_sums)), leaf(_loops.key)
-    order = leaf(_loops.ordered), leaf(_loops.unordered)
-    bound = jit(_loops.bound(vectors.at_least, vectors.ones, vectors.highest, *order))
+    bound = _loops.bound(vectors.at_least, vectors.ones, vectors.highest, leaf(_loops.ordered), leaf(_loops.unordered))
     exclude, maxima, drop = (leaf(loop) for loop in (_loops.exclude, _loops.maxima, _loops.drop_below))
-    keep_best = leaf(_loops.keep_best(dot, key))
-    select = jit(_loops.select(exclude, maxima, bound, vectors.at_least, vectors.first_bit, drop, keep_best))
-    search = jit(_loops.search(vectors.products, select))
-    search_bytes = jit(_loops.search(leaf(_loops.of_bytes(vectors.byte_products)), select))
-    last = jit(_loops.keys(dot, key)), jit(_loops.keys_among(dot, key))
-    compiled()
-    pack, scores = jit(_loops.pack), jit(_loops.score(dot))
-    return _Kernels(_llvm.ROWS, _llvm.COLUMNS, pack, search, search_bytes, scores, *last)
+    keep_best = leaf(_loops.keep_best(*_key_of_pair()))
+    return part(_loops.select(exclude, maxima, part(bound), vectors.at_least, vectors.first_bit, drop, keep_best))
+
+
+def _search() -> Any:
+    from recbatch import _vectors as vectors
+
+    return _loops.search(leaf(_loops.of_floats(vectors.products)), _select())
+
+
+def _search_bytes() -> Any:
+    from recbatch import _vectors as vectors
+
+    return _loops.search(vectors.byte_products, _select())
+
+
+_SEARCH = (
+    "int64(float32[:,::1], float32[:,::1], {words}[:,:,::1], {words}[:,:,::1], int32[:,::1], float32[:,::1],"
+    " float32[:,::1], float32[:,::1], int64, int64[::1], int32[::1], float32[::1], float32[:,::1], int32[:,::1],"
+    " int64[::1], float32[::1], int64[::1], float32[:,::1], uint64[::1])"
+)
+_PAIRS = "float32[:,::1], float32[:,::1]"
+_SEARCHES = {
+    False: Kernel("search", _SEARCH.format(words="float32"), _search),
+    True: Kernel("search_bytes", _SEARCH.format(words="int32"), _search_bytes),
+}
+_PACK = Kernel("pack", "void(float32[:,::1], float32[:,:,::1])", lambda: _loops.pack)
+_SCORES = Kernel(
+    "scores", f"void({_PAIRS}, int64[::1], int32[::1], float32[::1])", lambda: _loops.score(_key_of_pair()[0])
+)
+_KEYS = Kernel("keys", f"void({_PAIRS}, int32[:,::1], int64[::1], uint64[:,::1])", lambda: _loops.keys(*_key_of_pair()))
+_KEYS_AMONG = Kernel(
+    "keys_among",
+    f"void({_PAIRS}, int32[:,::1], float32[:,::1], int64, float32[::1], int64[::1], int64[::1], int32[::1],"
+    " uint64[:,::1], int64[::1])",
+    lambda: _loops.keys_among(*_key_of_pair()),
+)

@@ -105,8 +105,7 @@ def drop_below(values, items, row, count, floor):
 def keep_best(dot: Loop, key: Loop) -> Loop:
     """Cuts the survivors of one query to its k best by exact score; gives their number and the worst score."""
 
-    def loop(queries, row, candidates, values, items, count, k):
-        keys = np.empty(count, dtype=np.uint64)
+    def loop(queries, row, candidates, values, items, count, k, keys):
         for i in range(count):
             keys[i] = key(dot(queries, row, candidates, items[row, i]), items[row, i])
         last, step = np.uint64(0), np.uint64(1) << np.uint64(63)
@@ -158,6 +157,7 @@ def select(
         floors,
         next_excluded,
         best,
+        keys,
     ):
         width, room = scores.shape[1], values.shape[1]
         members, scored = max(1, min(GROUP, width // (2 * k))), 0
@@ -182,7 +182,7 @@ def select(
                     count = drop_below(values, items, row, count, floor)
                 if count > room - CHUNK:  # scores that rounding cannot tell apart
                     scored += count
-                    count, worst = keep_best(queries, row, candidates, values, items, count, k)
+                    count, worst = keep_best(queries, row, candidates, values, items, count, k, keys)
                     floor = max(floor, worst - slack[row])
             if count > most:
                 floor = max(floor, bound(values, row, count, k, floor) - slack[row])
@@ -203,11 +203,11 @@ def pack(queries, packed):
                 packed[group, i, row] = queries[query, i] if query < len(queries) else np.float32(0)
 
 
-def of_bytes(byte_products: Loop) -> Loop:
-    """`products` of queries and panels of bytes; see `_rounded`."""
+def of_floats(products: Loop) -> Loop:
+    """`byte_products` of floats, which have no starts, steps and bases."""
 
-    def loop(packed, group, first, panels, panel, scores, row, column):
-        byte_products(packed[0], packed[1], packed[2], packed[3], group, panels, panel, scores, column)
+    def loop(packed, starts, steps, bases, group, panels, panel, scores, column):
+        products(packed, group, 0, panels, panel, scores, 0, column)
 
     return loop
 
@@ -220,6 +220,9 @@ def search(products: Loop, select: Loop) -> Loop:
         candidates,
         panels,
         packed,
+        starts,
+        steps,
+        bases,
         scores,
         k,
         ends,
@@ -230,21 +233,24 @@ def search(products: Loop, select: Loop) -> Loop:
         counts,
         floors,
         next_excluded,
+        best,
+        keys,
     ):
         rows, width, columns = scores.shape[0], scores.shape[1], panels.shape[2]
         at_once, scored = width // columns, 0
-        best = np.empty((1, width), dtype=np.float32)
         for start in range(0, len(panels), at_once):
             first, end = start * columns, min(start + at_once, len(panels))
             most = values.shape[1] if end < len(panels) else k + k // 16
             for low in range(0, len(queries), rows):
                 for panel in range(start, end):
-                    products(packed, low // rows, 0, panels, panel, scores, 0, (panel - start) * columns)
+                    products(
+                        packed, starts, steps, bases, low // rows, panels, panel, scores, (panel - start) * columns
+                    )  # fmt: skip
                 if first + width > len(candidates):
                     scores[:, len(candidates) - first :] = -np.inf
                 scored += select(
                     scores, low, min(low + rows, len(queries)), first, most, k, queries, candidates, ends, excluded,
-                    slack, values, items, counts, floors, next_excluded, best,
+                    slack, values, items, counts, floors, next_excluded, best, keys,
                 )  # fmt: skip
         return scored
 

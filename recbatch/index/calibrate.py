@@ -86,7 +86,7 @@ class Calibration:
 
 def exact_seconds(users: int, items: int, dim: int) -> float:
     """About how long exact search takes, in seconds; the same on every machine with as many cores of a kind."""
-    times = _TIMES_WITH_BYTES if _compiling.has_bytes() else 1.0
+    times = _TIMES_WITH_BYTES if _compiling.vector_unit().has_bytes else 1.0
     return 2.0 * users * items * dim / (_OPERATIONS_PER_CORE * times * _threads.workers())
 
 

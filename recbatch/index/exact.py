@@ -66,7 +66,7 @@ class ExactIndex:
         if compiled is None:
             compiled = _compiling.is_due(2.0 * len(queries) * self.candidates.size)
         if compiled and not self._packed:
-            in_bytes = _compiling.has_bytes() if self.in_bytes is None else self.in_bytes
+            in_bytes = _compiling.vector_unit().has_bytes if self.in_bytes is None else self.in_bytes
             self._packed.append(_compiled.packed(self.candidates, in_bytes=in_bytes))
         told_apart: list[int] = []
         one = partial(self._compiled_block, told_apart) if compiled else self._numpy_block

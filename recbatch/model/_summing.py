@@ -8,6 +8,7 @@ import numpy as np
 
 from recbatch import _compiling
 from recbatch.contracts import EventFactors, Events, Float32s
+from recbatch.kernels import Kernel
 
 _AHEAD = 4
 """Events, of which the vectors are asked for before they are wanted."""
@@ -22,18 +23,8 @@ def sums(factors: EventFactors, histories: Events, reach: int) -> Float32s:
         reach: events of a user that count, the newest.
     """
     total = np.zeros((histories.num_users, factors.vectors.shape[1]), np.float32)
-    _kernel()(*factors.flat, histories.items, histories.offsets, reach, total)
+    _SUM(*factors.flat, histories.items, histories.offsets, reach, total)
     return total
-
-
-@_compiling.once
-def _kernel() -> Any:
-    import numba
-
-    from recbatch import _vectors
-
-    _compiling.compiled()
-    return numba.njit(nogil=True)(_loop(_vectors.add_scaled, _vectors.fetch))
 
 
 def _loop(add_scaled: Any, fetch: Any) -> Any:
@@ -53,3 +44,16 @@ def _loop(add_scaled: Any, fetch: Any) -> Any:
                         total[user, i] += vectors[item, i] * weight
 
     return loop
+
+
+def _sum() -> Any:
+    from recbatch import _vectors
+
+    return _loop(_vectors.add_scaled, _vectors.fetch)
+
+
+_SUM = Kernel(
+    "sum",
+    "void(float32[:,::1], int64[::1], int64[::1], float32[:,::1], int32[::1], int64[::1], int64, float32[:,::1])",
+    _sum,
+)

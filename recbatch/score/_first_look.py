@@ -90,11 +90,13 @@ def _above(values: Any) -> Float32s:
 
 
 def pack(turn: Any, length: Any) -> Any:
-    """Rows of a matrix side by side: column c of the sheet is the row that stands at `first + c`, the last repeated."""
+    """Rows of a matrix side by side: column c of the sheet is the row that stands at `first + c`, the last repeated.
 
-    def loop(matrix: Any, rows: Any, line: Any, first: Any, end: Any, packed: Any, sheet: Any) -> None:
+    `some`, shape (1, length), is room to work in.
+    """
+
+    def loop(matrix: Any, rows: Any, line: Any, first: Any, end: Any, packed: Any, sheet: Any, some: Any) -> None:
         width = packed.shape[1]
-        some = np.empty((1, length), dtype=np.int32)
         for column in range(0, packed.shape[2], length):
             for i in range(length):
                 some[0, i] = max(rows[line, min(first + column + i, end - 1)], 0)
@@ -151,17 +153,17 @@ def look(ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
 
     def loop(  # type: ignore[no-untyped-def]
         weights, items, first, end, found, user, titles, facts, ends, listed, listed_facts, packed, panels, begins,
-        scales, steps, shares, reach,
+        scales, steps, shares, limits, turned, reach,
     ):  # fmt: skip
-        together, columns, parts = packed.shape[2], panels.shape[2], len(ends)
-        longest, lost = np.empty(parts, dtype=np.float32), np.empty(parts, dtype=np.float32)
+        together, columns = packed.shape[2], panels.shape[2]
+        longest, lost = limits[0], limits[1]
         measure(found, user, listed_facts, longest, lost, steps)
         unit = np.float32(2 * (packed.shape[1] + 8) * 2.0**-24)
         for panel in range(len(panels)):
-            pack(listed, found, user, panel * columns, found.shape[1], panels, panel)
+            pack(listed, found, user, panel * columns, found.shape[1], panels, panel, turned)
         for start in range(first, end, together):
             count, place = min(together, end - start), start - first
-            pack(titles, items, 0, start, end, packed, 0)
+            pack(titles, items, 0, start, end, packed, 0, turned)
             ready(weights, items, start, count, facts, ends, packed, begins, scales)
             for i in range(count):
                 event = start + i

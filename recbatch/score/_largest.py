@@ -14,6 +14,7 @@ import numpy as np
 
 from recbatch import _compiling
 from recbatch.contracts import EventFactors, Events, Float32s, Int32s
+from recbatch.kernels import Kernel, leaf, part
 from recbatch.score import _first_look as looks
 
 
@@ -50,15 +51,15 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
         candidates: shape (candidates, at least d).
         found: shape (B, k): recommended candidates, negative for none.
     """
-    kernels = _kernels()
-    look = kernels.bytes if tables.titles.in_bytes else kernels.plain
+    unit = _compiling.vector_unit()
+    together = math.lcm(unit.rows, unit.length)
     parts, words = len(factors.weights), tables.titles.values.shape[1]
-    panels = -(-found.shape[1] // kernels.columns)
-    groups = -(-int(histories.counts.max(initial=0)) // kernels.together)
-    width = -(-panels * kernels.columns // _compiling.CHUNK) * _compiling.CHUNK
+    panels = -(-found.shape[1] // unit.columns)
+    groups = -(-int(histories.counts.max(initial=0)) // together)
+    width = -(-panels * unit.columns // _compiling.CHUNK) * _compiling.CHUNK
     kind = tables.titles.values.dtype
     which = np.zeros(found.shape, dtype=np.int32)
-    look(
+    _LOOKS[tables.titles.in_bytes](
         *factors.flat,
         histories.items.reshape(1, -1),
         histories.offsets,
@@ -69,59 +70,36 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
         tables.titles.ends,
         tables.candidates.values,
         tables.candidates.facts,
-        _compiling.zeros(1, words, kernels.together).view(kind),
-        _compiling.zeros(panels, words, kernels.columns).view(kind),
-        np.zeros((parts, kernels.together), dtype=np.int32),
-        _compiling.zeros(parts, kernels.together),
+        _compiling.zeros(1, words, together).view(kind),
+        _compiling.zeros(panels, words, unit.columns).view(kind),
+        np.zeros((parts, together), dtype=np.int32),
+        _compiling.zeros(parts, together),
         _compiling.zeros(parts, width),
-        _compiling.zeros(groups * kernels.together, width),
+        _compiling.zeros(groups * together, width),
+        np.empty((2, parts), dtype=np.float32),
+        np.empty((1, unit.length), dtype=np.int32),
+        np.empty(groups * together, dtype=np.float32),
+        _compiling.zeros(1, width),
+        np.empty(found.shape[1], dtype=np.float64),
         which,
     )
     return which
 
 
-@dataclass(frozen=True, slots=True)
-class _Kernels:
-    columns: int
-    together: int
-    bytes: Any
-    plain: Any
-
-
-@_compiling.once
-def _kernels() -> _Kernels:
-    import numba
-
-    from recbatch import _llvm
-    from recbatch import _vectors as vectors
-
-    jit = numba.njit(nogil=True)
-    leaf = numba.njit(nogil=True, inline="always")  # numba else compiles each by itself as well
-    pack = jit(looks.pack(vectors.turn, _llvm.LENGTH))
-    choose = leaf(_choose(vectors.reaching, vectors.first_bit, leaf(_share(vectors.exact_share))))
-    in_bytes = leaf(looks.scaled), leaf(looks.byte_tile(vectors.byte_shares, _llvm.ROWS))
-    plain = leaf(looks.weighed), leaf(looks.plain_tile(vectors.products))
-    both = (jit(_loop(leaf(looks.look(*how, _llvm.ROWS, pack, leaf)), choose)) for how in (in_bytes, plain))
-    _compiling.compiled()
-    together = math.lcm(_llvm.ROWS, _llvm.LENGTH)
-    return _Kernels(_llvm.COLUMNS, together, *both)
-
-
 def _loop(look: Any, choose: Any) -> Any:
     def loop(  # type: ignore[no-untyped-def]
         vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends, listed,
-        listed_facts, packed, panels, begins, scales, steps, shares, result,
+        listed_facts, packed, panels, begins, scales, steps, shares, limits, turned, reach, floors, best, result,
     ):  # fmt: skip
-        reach, floors = np.empty(len(shares), dtype=np.float32), np.empty((1, shares.shape[1]), dtype=np.float32)
         for user in range(len(found)):
             first, end = offsets[user], offsets[user + 1]
             look(
                 weights, items, first, end, found, user, titles, title_facts, word_ends, listed, listed_facts, packed,
-                panels, begins, scales, steps, shares, reach,
+                panels, begins, scales, steps, shares, limits, turned, reach,
             )  # fmt: skip
             choose(
                 vectors, starts, ends, weights, items, first, end - first, candidates, found, user, shares, reach,
-                floors, result,
+                floors, best, result,
             )  # fmt: skip
 
     return loop
@@ -134,8 +112,8 @@ def _share(exact_share: Any) -> Any:
         vectors: Any, starts: Any, ends: Any, weights: Any, event: Any, item: Any, candidates: Any, one: Any
     ) -> Any:
         total = 0.0
-        for part in range(len(starts)):
-            weight, first, end = weights[part, event], starts[part], ends[part]
+        for number in range(len(starts)):
+            weight, first, end = weights[number, event], starts[number], ends[number]
             total += exact_share(vectors, item, weight, candidates, one, first, end)
             for i in range(end - (end - first) % _compiling.LANES, end):
                 total += np.float64(vectors[item, i] * weight) * np.float64(candidates[one, i])
@@ -148,8 +126,9 @@ def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
     """The first event with the largest share: the only one that may have it, or the best of those that may."""
 
     def loop(  # type: ignore[no-untyped-def]
-        vectors, starts, ends, weights, items, first, count, candidates, found, user, shares, reach, floors, result
-    ):
+        vectors, starts, ends, weights, items, first, count, candidates, found, user, shares, reach, floors, best,
+        result,
+    ):  # fmt: skip
         k, width = found.shape[1], shares.shape[1]
         floors[0, :] = -np.inf
         for event in range(count):
@@ -162,7 +141,7 @@ def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
             if found[user, place] < 0:
                 floors[0, place], result[user, place] = np.inf, 0
         floors[0, k:] = np.inf
-        best = np.full(k, np.nan)
+        best[:] = np.nan
         for event in range(count):
             for start in range(0, width, _compiling.CHUNK):
                 bits = reaching(shares, event, start, reach[event], floors)
@@ -181,3 +160,36 @@ def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
                                 best[place], result[user, place] = mine, rival
 
     return loop
+
+
+def _put_together(ready: Any, tile: Any) -> Any:
+    from recbatch import _llvm
+    from recbatch import _vectors as vectors
+
+    pack = part(looks.pack(vectors.turn, _llvm.LENGTH))
+    choose = leaf(_choose(vectors.reaching, vectors.first_bit, leaf(_share(vectors.exact_share))))
+    return _loop(leaf(looks.look(leaf(ready), leaf(tile), _llvm.ROWS, pack, leaf)), choose)
+
+
+def _look_at_bytes() -> Any:
+    from recbatch import _llvm, _vectors
+
+    return _put_together(looks.scaled, looks.byte_tile(_vectors.byte_shares, _llvm.ROWS))
+
+
+def _look_at_floats() -> Any:
+    from recbatch import _vectors
+
+    return _put_together(looks.weighed, looks.plain_tile(_vectors.products))
+
+
+_LARGEST = (
+    "void(float32[:,::1], int64[::1], int64[::1], float32[:,::1], int32[:,::1], int64[::1], float32[:,::1],"
+    " int32[:,::1], {words}[:,::1], float32[:,::1], int64[::1], {words}[:,::1], float32[:,::1], {words}[:,:,::1],"
+    " {words}[:,:,::1], int32[:,::1], float32[:,::1], float32[:,::1], float32[:,::1], float32[:,::1], int32[:,::1],"
+    " float32[::1], float32[:,::1], float64[::1], int32[:,::1])"
+)
+_LOOKS = {
+    False: Kernel("largest", _LARGEST.format(words="float32"), _look_at_floats),
+    True: Kernel("largest_bytes", _LARGEST.format(words="int32"), _look_at_bytes),
+}

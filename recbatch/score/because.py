@@ -73,7 +73,7 @@ class Evidence:
     def _made(self, histories: Events) -> _largest.Tables:
         if not self._tables:
             nothing = self.towers.event_factors(histories.of_users(slice(0, 0)))
-            in_bytes = _compiling.has_bytes() if self.in_bytes is None else self.in_bytes
+            in_bytes = _compiling.vector_unit().has_bytes if self.in_bytes is None else self.in_bytes
             of = _largest.Tables.of(nothing.vectors, self.candidates, nothing.widths, in_bytes=in_bytes)
             self._tables.append(of)
         return self._tables[0]

@@ -46,7 +46,7 @@ def test_exact_search_equals_sorting_everything(items, k):
     assert (scores[:, :-1] >= scores[:, 1:]).all()
 
 
-IN_BYTES = [False, True] if _compiling.has_bytes() else [False]
+IN_BYTES = [False, True] if _compiling.vector_unit().has_bytes else [False]
 """A machine that does not multiply bytes never looks at them."""
 
 

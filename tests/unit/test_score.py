@@ -199,7 +199,7 @@ def test_reasons_in_parts_of_any_width_weight_and_size_are_those_of_float64(in_b
     events = Events(offsets, items, *(np.ones(len(items), kind) for kind in (np.int64, np.float32, np.float32)))
     factors = EventFactors(vectors, widths, weights)
     found = random_.integers(-1, 300, size=(len(counts), k)).astype(np.int32)
-    in_bytes = _compiling.has_bytes() if in_bytes is None else in_bytes
+    in_bytes = _compiling.vector_unit().has_bytes if in_bytes is None else in_bytes
     tables = _largest.Tables.of(vectors, candidates, widths, in_bytes=in_bytes)
     given = _largest.largest(tables, factors, events, candidates, found)
     scaled = factors.of(items).astype(np.float64)
