@@ -40,7 +40,7 @@ def verify(lake: Lake, as_json: bool) -> None:
 
 def damage(lake: Lake) -> tuple[list[Path], list[str]]:
     """The sealed folders of a lake, and what is wrong with them, with the catalog and with `latest.json`."""
-    faults = _catalog_faults(lake) + index.decisions.damage(lake) + kernels.damage(lake.kernels)
+    faults = _catalog_faults(lake) + index.decisions.damage(lake) + kernels.damage(store.matching(lake.kernels, "*.o"))
     parents = (lake.runs, lake.blocked, lake.history, lake.cache)
     folders = [path for parent in parents for path in store.matching(parent) if path.is_dir()]
     folders += store.matching(lake.models, "m-*")

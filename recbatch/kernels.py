@@ -50,9 +50,9 @@ def keep_in(folder: Path) -> None:
         _compiling.compiled()
 
 
-def damage(folder: Path) -> list[str]:
-    """What is wrong with the kernels kept in a folder. None of them is run, and the next night replaces them."""
-    return [f"{path}: not what was written; delete it" for path in sorted(folder.glob("*.o")) if not _intact(path)]
+def damage(files: list[Path]) -> list[str]:
+    """What is wrong with kernels that were kept. Such a file is never run, and replaced by the next large night."""
+    return [f"{path}: not what was written; delete it" for path in files if not _intact(path)]
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,37 @@ def test_a_night_that_reloads_its_model_and_searches_exactly_imports_neither_ten
     assert b"2020-02-02.1 published" in done.stdout
 
 
+KEEPS = """
+import sys
+from pathlib import Path
+import numpy as np
+from recbatch import kernels
+from recbatch.contracts import Exclusions
+from recbatch.index import ExactIndex
+kernels.keep_in(Path(sys.argv[1]) / "_kernels")
+one = np.ones((1, 16), np.float32)
+ExactIndex(one, compiled=True).search(one, 1, Exclusions(np.zeros(2, np.int64), np.zeros(0, np.int32)))
+"""
+
+
+def test_a_night_that_finds_machine_code_publishes_the_same_rows_and_damaged_code_is_not_run(cli, base_lake):
+    plain = published_rows(cli.lake)
+    subprocess.run([sys.executable, "-c", KEEPS, cli.lake], check=True, cwd=cli.directory)
+    assert cli.night("2020-02-01", "--force")["run_id"] == "2020-02-01.2"
+    assert published_rows(cli.lake).equals(plain)
+    files = store.matching(cli.lake / "_kernels")
+    assert {"search", "largest", "sum"} <= {path.name.partition(".")[0].partition("_")[0] for path in files}
+    cli("verify")
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    told = cli("verify", code=74).stdout
+    assert all(str(path) in told for path in files)
+    assert cli.night("2020-02-01", "--force")["run_id"] == "2020-02-01.3"
+    assert published_rows(cli.lake).equals(plain)
+    cli("verify")
+
+
 TRAINED = ("--train", "always", "--set", "judge.users_needed=20")
 
 

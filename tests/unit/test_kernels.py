@@ -74,7 +74,7 @@ def test_code_is_kept_for_its_owner_and_readers_of_the_group(folder, monkeypatch
         os.umask(before)
     assert (path.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o640, 0o750)
     assert is_run(path, monkeypatch)
-    assert not kernels.damage(folder)
+    assert not kernels.damage([path])
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])
@@ -82,11 +82,11 @@ def test_damaged_code_is_named_never_run_and_replaced(folder, damage, monkeypatc
     path = kept(folder)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if damage is None else damage)
-    assert kernels.damage(folder) == [f"{path}: not what was written; delete it"]
+    assert kernels.damage([path]) == [f"{path}: not what was written; delete it"]
     assert not is_run(path, monkeypatch)
     assert kept(folder) == path
     assert is_run(path, monkeypatch)
-    assert not kernels.damage(folder)
+    assert not kernels.damage([path])
 
 
 @pytest.mark.parametrize("bit", [0o020, 0o002])
