@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recbatch import dataset, schemas, store
+from recbatch import _compiling, _ordering, dataset, schemas, store
 from recbatch.config import Data
 from recbatch.contracts import NO_TIME, Events, Exclusions, SourceTables
 from recbatch.errors import DataError
@@ -28,12 +28,20 @@ def test_ids_keep_their_zeros():
 
 @pytest.mark.parametrize("unit", [1, 7, 10**6, 3 * 10**15])
 @pytest.mark.parametrize("untimed", [0.0, 0.3, 1.0])
-def test_the_order_of_events_is_that_of_a_sort_by_user_and_time(unit, untimed):
+@pytest.mark.parametrize("among", [3000, 20, 1])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_order_of_events_is_that_of_a_sort_by_user_and_time(unit, untimed, among, compiled, monkeypatch):
+    monkeypatch.setattr(_compiling, "is_due", lambda operations: compiled)
     random_ = np.random.default_rng(5)
-    users = random_.integers(3000, size=5000).astype(np.int32)
+    users = random_.integers(among, size=5000).astype(np.int32)
     times = random_.integers(-500, 500, size=5000) * unit
     times[random_.random(5000) < untimed] = NO_TIME
     assert dataset._by_user_and_time(users, times).tolist() == np.lexsort((times, users)).tolist()
+
+
+def test_no_events_have_an_order():
+    nothing = np.empty(0, np.int64)
+    assert _ordering.by_user_and_time(nothing.astype(np.int32), nothing).tolist() == []
 
 
 def test_events_stand_by_user_and_time_ties_in_input_order():
