@@ -16,7 +16,14 @@ _RUN = 16
 """Events sorted by insertion, before runs are merged."""
 
 
-def by_user_and_time(users: Int32s, times: Int64s) -> Int64s:
+def counts(users: Int32s, num_users: int) -> Int64s:
+    """Events of each user: shape (num_users,). NumPy's `bincount` would first copy what is no int64."""
+    found = np.zeros(num_users, np.int64)
+    _COUNT(users, found)
+    return found
+
+
+def by_user_and_time(users: Int32s, times: Int64s, offsets: Int64s) -> Int64s:
     """The order of events by user and time; equal times keep their input order.
 
     Each core takes some of the users: it walks over all events, then merges those of one user after the other.
@@ -24,17 +31,17 @@ def by_user_and_time(users: Int32s, times: Int64s) -> Int64s:
     Args:
         users: shape (events,), from 0.
         times: shape (events,).
+        offsets: shape (users + 1,): where each user's events will stand.
 
     Returns:
         Shape (events,): positions.
     """
-    starts = np.concatenate([[0], np.cumsum(np.bincount(users))])
-    longest = int(np.diff(starts).max(initial=0))
-    cuts = np.searchsorted(starts, np.linspace(0, len(users), _threads.workers() + 1))
-    order, places = np.empty(len(users), np.int64), starts[:-1].copy()
+    longest = int(np.diff(offsets).max(initial=0))
+    cuts = np.searchsorted(offsets, np.linspace(0, len(users), _threads.workers() + 1))
+    order, places = np.empty(len(users), np.int64), offsets[:-1].copy()
 
     def put(first: int, end: int) -> None:
-        _ORDER(users, times, first, end, starts, places, np.empty(longest, np.int64), order)
+        _ORDER(users, times, first, end, offsets, places, np.empty(longest, np.int64), order)
 
     _threads.run([partial(put, *pair) for pair in pairwise(cuts.tolist())])
     return order
@@ -66,6 +73,11 @@ def _merged(times, start, middle, end, order, room):  # type: ignore[no-untyped-
         place += 1
 
 
+def _counted(users, found):  # type: ignore[no-untyped-def]
+    for user in users:
+        found[user] += 1
+
+
 def _loop(in_runs: Any, merged: Any) -> Any:
     def loop(users, times, first, end, starts, places, room, order):  # type: ignore[no-untyped-def]
         for event in range(len(users)):
@@ -89,6 +101,7 @@ def _loop(in_runs: Any, merged: Any) -> Any:
     return loop
 
 
+_COUNT = Kernel("count", "void(int32[::1], int64[::1])", lambda: _counted)
 _ORDER = Kernel(
     "order",
     "void(int32[::1], int64[::1], int64, int64, int64[::1], int64[::1], int64[::1], int64[::1])",

@@ -125,8 +125,14 @@ class Events:
         """The events where `keep` (shape (events,)) is true, users unchanged; self where it is true throughout."""
         if keep.all():
             return self
-        kept = np.flatnonzero(keep)
-        return self._at(np.searchsorted(kept, self.offsets), kept)
+        return self._at(np.searchsorted(np.flatnonzero(keep), self.offsets), keep)
+
+    def without_users(self, gone: Bools) -> Events:
+        """The events of all users but `gone` (shape (users,)), who stay without any; self where that is nobody."""
+        if not gone.any():
+            return self
+        offsets = np.concatenate([[0], np.cumsum(np.where(gone, 0, self.counts))])
+        return self._at(offsets, np.repeat(~gone, self.counts))
 
     def of_users(self, users: slice | Int32s | Int64s) -> Events:
         """The events of some users, in the order asked for; the result's user i is users[i].
@@ -147,7 +153,7 @@ class Events:
         offsets = np.concatenate([[0], np.cumsum(counts)])
         return self._at(offsets, np.repeat(first - offsets[:-1], counts) + np.arange(offsets[-1]))
 
-    def _at(self, offsets: Int64s, rows: Int64s | slice) -> Events:
+    def _at(self, offsets: Int64s, rows: Int64s | Bools | slice) -> Events:
         return Events(offsets, self.items[rows], self.occurred_at[rows], self.weights[rows], self.ratings[rows])
 
 
@@ -189,7 +195,7 @@ class Dataset:
 
     def human(self, events: Events) -> Events:
         """Those of some events (rows: this dataset's users) that something may be learned from."""
-        return events.where(~self.inhuman[events.users_of_events()]) if self.inhuman.any() else events
+        return events.without_users(self.inhuman)
 
     @property
     def num_users(self) -> int:

@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from recbatch import _compiling
 from recbatch.contracts import DAY_MICROSECONDS, NO_TIME, Events, Float32s, Int32s, Int64s
+from recbatch.score import _fading
 
 Float64s = npt.NDArray[np.float64]
 
@@ -27,6 +30,8 @@ _LATEST_DAYS = 30
 _TOP = 10
 _AT_A_TIME = 1_000_000
 """Events worked on at a time: some 50 MB."""
+_OPERATIONS = 10
+"""What compiling may save for each event and half-life, in multiplications."""
 _UNSEEN = 0.5
 """Events that every title has besides its own: log shares of rare titles differ by no more than chance explains."""
 
@@ -67,22 +72,25 @@ class _Log:
 
     def morning(self, day: int, half_life: float) -> Float64s:
         """Shape (titles,): counts on the morning of a day."""
-        return self.mornings(day, (half_life,))[0]
+        counts: Float64s = self.mornings(day, (half_life,))[0]
+        return counts
 
-    def mornings(self, day: int, half_lives: Sequence[float]) -> list[Float64s]:
-        """The same for several half-lives; where each is twice the one before, the longest is raised to powers."""
-        counts = [np.zeros(self.titles) for _ in half_lives]
+    def mornings(self, day: int, half_lives: Sequence[float]) -> Float64s:
+        """The same for several half-lives: shape (half-lives, titles).
+
+        Where each is twice the one before, the longest is raised to powers.
+        """
+        counts = np.zeros((len(half_lives), self.titles))
         for start in range(0, len(self.times), _AT_A_TIME):
             part = slice(start, start + _AT_A_TIME)
             before = np.flatnonzero(self.times[part] < day * DAY_MICROSECONDS) + start
             age = self.times[before] / DAY_MICROSECONDS - day
-            items, weights = self.items[before].astype(np.int64), self.weights[before].astype(np.float64)
-            faded, of = np.empty(0), np.nan
-            for place in reversed(range(len(half_lives))):
-                half_life = half_lives[place]
-                faded = faded * faded if of == 2 * half_life else np.exp2(age / half_life)
-                of = half_life
-                counts[place] += np.bincount(items, weights * faded, minlength=self.titles)
+            items, weights = self.items[before], self.weights[before].astype(np.float64)
+            add = _fading.add if _compiling.is_due(_OPERATIONS * len(before) * len(half_lives)) else _add
+            for chain in _chains(half_lives):
+                longest = half_lives[chain][-1]
+                faded = np.exp2(age / longest) if np.isfinite(longest) else np.ones(len(age))
+                add(items, weights, faded, counts[chain])
         return counts
 
     def half_life(self) -> float:
@@ -135,6 +143,20 @@ class _Log:
             today = np.bincount(self.items[mine], self.weights[mine], minlength=self.titles)
             met += float(today[top] @ gains[: len(top)])
         return met
+
+
+def _chains(half_lives: Sequence[float]) -> list[slice]:
+    """Runs of half-lives of which each is twice the one before."""
+    starts = [at for at in range(len(half_lives)) if not at or half_lives[at] != 2 * half_lives[at - 1]]
+    return [slice(*pair) for pair in pairwise([*starts, len(half_lives)])]
+
+
+def _add(items: Int32s, weights: Float64s, faded: Float64s, counts: Float64s) -> None:
+    """Adds events to the counts of a chain, shape (half-lives, titles), faded as by the longest; see `_fading.add`."""
+    items = items.astype(np.int64)
+    for place in reversed(range(len(counts))):
+        counts[place] += np.bincount(items, weights * faded, minlength=counts.shape[1])
+        faded = faded * faded
 
 
 def _first(counts: Float64s) -> Int64s:

@@ -29,22 +29,25 @@ def test_ids_keep_their_zeros():
 @pytest.mark.parametrize("unit", [1, 7, 10**6, 3 * 10**15])
 @pytest.mark.parametrize("untimed", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("among", [3000, 20, 1])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_the_order_of_events_is_that_of_a_sort_by_user_and_time(unit, untimed, among, compiled, monkeypatch):
-    monkeypatch.setattr(_compiling, "is_due", lambda operations: compiled)
+@pytest.mark.parametrize("order", [dataset._by_user_and_time, _ordering.by_user_and_time])
+def test_the_order_of_events_is_that_of_a_sort_by_user_and_time(unit, untimed, among, order):
     random_ = np.random.default_rng(5)
     users = random_.integers(among, size=5000).astype(np.int32)
     times = random_.integers(-500, 500, size=5000) * unit
     times[random_.random(5000) < untimed] = NO_TIME
-    assert dataset._by_user_and_time(users, times).tolist() == np.lexsort((times, users)).tolist()
+    offsets = np.concatenate([[0], np.cumsum(_ordering.counts(users, among + 1))])
+    assert offsets.tolist() == np.searchsorted(np.sort(users), np.arange(among + 2)).tolist()
+    assert order(users, times, offsets).tolist() == np.lexsort((times, users)).tolist()
 
 
 def test_no_events_have_an_order():
     nothing = np.empty(0, np.int64)
-    assert _ordering.by_user_and_time(nothing.astype(np.int32), nothing).tolist() == []
+    assert _ordering.by_user_and_time(nothing.astype(np.int32), nothing, np.zeros(1, np.int64)).tolist() == []
 
 
-def test_events_stand_by_user_and_time_ties_in_input_order():
+@pytest.mark.parametrize("compiled", [False, True])
+def test_events_stand_by_user_and_time_ties_in_input_order(compiled, monkeypatch):
+    monkeypatch.setattr(_compiling, "is_due", lambda operations: compiled)
     data = build(
         [("b", "2", 1), ("a", "1", 5), ("b", "1", 3), ("b", "3", 3), ("a", "2", None)], {"1": "x", "2": "y", "3": "z"}
     )
@@ -144,3 +147,23 @@ def test_events_and_exclusions_of_some_users_are_theirs_whether_they_stand_side_
         assert theirs.occurred_at[mine].tolist() == [row * 10 for row in own]
         assert theirs.ratings[mine].tolist() == [row / 2 for row in own]
     assert barred.offsets.tolist() == theirs.offsets.tolist()
+
+
+def test_events_without_some_users_are_those_of_the_others():
+    random_ = np.random.default_rng(0)
+    counts = random_.integers(4, size=50)
+    rows = np.arange(counts.sum())
+    events = Events(
+        np.concatenate([[0], np.cumsum(counts)]),
+        rows.astype(np.int32),
+        rows * 10,
+        rows / np.float32(2),
+        rows + np.float32(1),
+    )
+    gone = random_.random(50) < 0.3
+    left, whole = events.without_users(gone), events.where(~gone[events.users_of_events()])
+    for name in ("offsets", "items", "occurred_at", "weights", "ratings"):
+        assert getattr(left, name).tolist() == getattr(whole, name).tolist()
+    assert left.counts[gone].sum() == 0
+    assert left.counts[~gone].tolist() == counts[~gone].tolist()
+    assert events.without_users(np.zeros(50, np.bool_)) is events

@@ -1,12 +1,14 @@
 """Fashion: shares of tomorrow learned from the days before, and what they change in a trained model."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
 import pytest
 
+from recbatch import _compiling
 from recbatch.config import Popular
-from recbatch.score import by_popularity, fashion, tomorrow
+from recbatch.score import by_popularity, fashion, tomorrow, trend
 from recbatch.score.trend import HALF_LIVES_DAYS, _Log
 
 from ._worlds import RUN_DATE, build
@@ -57,6 +59,22 @@ def test_counts_are_halved_by_age():
         assert now[2] == pytest.approx(2 ** (-3.5 / half_life))
         assert before[1] == pytest.approx(2 ** (-5.5 / half_life))
         assert before[2] == 0
+
+
+@pytest.mark.parametrize("at_a_time", [1, 100, 10_000])
+@pytest.mark.parametrize("half_lives", [HALF_LIVES_DAYS, (3.0,), (1.0, 2.0, 5.0, 10.0, 20.0)])
+def test_compiled_counts_equal_numpys_in_every_bit(at_a_time, half_lives, monkeypatch):
+    monkeypatch.setattr(trend, "_AT_A_TIME", at_a_time)
+    data = world(lambda back: np.array([0.4, 0.3, 0.2, 0.05, 0.05]))
+    log = replace(
+        log_of(data.events), weights=np.random.default_rng(1).random(len(data.events.items)).astype(np.float32)
+    )
+    day, found = int(np.datetime64(RUN_DATE, "D").astype(int)) - 3, []
+    for compiled in (False, True):
+        monkeypatch.setattr(_compiling, "is_due", lambda operations, compiled=compiled: compiled)
+        found.append(log.mornings(day, half_lives))
+    assert found[0].tobytes() == found[1].tobytes()
+    assert (found[0] > 0).any()
 
 
 def test_the_half_life_is_that_of_the_best_lists_of_the_latest_mornings():
