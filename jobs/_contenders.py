@@ -99,7 +99,7 @@ class Contenders:
         if self._keep is None or head is None:
             return None
         try:
-            served, judged = (train.load(self._keep, model_id, which) for which in (train.SERVED, train.JUDGED))
+            judged, served = train.load_both(self._keep, model_id)
         except RecbatchError:
             return None
         if head["judged"]:

@@ -97,10 +97,11 @@ def _from_shelf(
     head = _head(lake, model_id)
     boundaries = [day for day in (boundary, _date(head, "judged_before")) if day]
     parts = split.by_time(data, config.judge, not_before=max(boundaries, default=None))
+    judged, served = train.load_both(lake, model_id)
     return Model(
         model_id=model_id,
-        served=train.load(lake, model_id, train.SERVED),
-        judged=Judged(train.load(lake, model_id, train.JUDGED), _before(parts.train, head["judged_before"])),
+        served=served,
+        judged=Judged(judged, _before(parts.train, head["judged_before"])),
         held_out=parts,
         reason=reason,
         trained=trained,

@@ -108,18 +108,6 @@ def _require_sound(embeddings: Float32s) -> None:
         raise DataError("all candidate embeddings are equal: the model has collapsed; train anew with --train always")
 
 
-def exclusions(events: Events, columns: Int32s | None = None) -> Exclusions:
-    """The titles of each user's history, once each, sorted.
-
-    Args:
-        events: histories, items as positions.
-        columns: shape (items,): what each position is called in the result, -1 to leave it out; none: itself.
-
-    Returns:
-        One row per user of `events`.
-    """
-    items = events.items if columns is None else columns[events.items]
-    users = events.users_of_events().astype(np.int64)[items >= 0]
-    items = items[items >= 0]
-    width = int(items.max(initial=0)) + 1
-    return barring.of_keys(users * width + items, events.num_users, width)
+def exclusions(events: Events) -> Exclusions:
+    """The titles of each user's history, once each, sorted; one row per user of `events`."""
+    return barring.each_once(events.offsets, events.items)

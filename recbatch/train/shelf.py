@@ -116,6 +116,17 @@ def load(lake: Lake, model_id: str, which: Literal["judged", "served"] = "served
     """
     folder = lake.models / checked_model_id(model_id)
     store.unseal(folder)
+    return _towers(folder, which)
+
+
+def load_both(lake: Lake, model_id: str) -> tuple[HistoryTowers, HistoryTowers]:
+    """The judged towers of a model and the served ones; raises what `load` does."""
+    folder = lake.models / checked_model_id(model_id)
+    store.unseal(folder)
+    return _towers(folder, JUDGED), _towers(folder, SERVED)
+
+
+def _towers(folder: Path, which: str) -> HistoryTowers:
     arrays = {path.stem: np.load(path, allow_pickle=False) for path in store.matching(folder / which, "*.npy")}
     with pa.memory_map(str(folder / which / "vocabulary.arrow")) as file:
         table = pa.ipc.open_file(file).read_all()
