@@ -107,8 +107,7 @@ class _Log:
 
     def _learn(self) -> tuple[float, _Log | None, int, Float64s]:
         """The best half-life; with it, where it was learned, the events of the latest days, the first, its counts."""
-        start = int(self.times.min()) // DAY_MICROSECONDS
-        per_day = np.bincount(self.times // DAY_MICROSECONDS - start)
+        start, per_day = self._per_day()
         latest = np.flatnonzero(per_day)[1:][-_LATEST_DAYS:] + start  # the first day has nothing to go by
         if not len(latest) or per_day[latest - start].sum() < _FEWEST_EVENTS:
             return _USUAL, None, start, np.zeros(self.titles)
@@ -119,29 +118,39 @@ class _Log:
         recent = recent[np.argsort(day.astype(np.uint16) if few else day, kind="stable")]  # few are counted, not sorted
         newest = _Log(self.times[recent], self.items[recent], self.weights[recent], self.titles)
         first = self.mornings(since, HALF_LIVES_DAYS)
-        met = [newest._met(counts, half_life, latest) for counts, half_life in zip(first, HALF_LIVES_DAYS, strict=True)]
+        met = newest._met(first, HALF_LIVES_DAYS, latest)
         best = len(met) - 1 - int(np.argmax(met[::-1]))
         return HALF_LIVES_DAYS[best], newest, since, first[best]
 
-    def _met(self, counts: Float64s, half_life: float, days: Int64s) -> float:
-        """Events of some ascending days that their mornings' first titles met, by 1 / log2(1 + rank).
+    def _per_day(self) -> tuple[int, Int64s]:
+        """The first day, and how many events each day has from there on."""
+        start, last = (int(end) // DAY_MICROSECONDS for end in (self.times.min(), self.times.max()))
+        counts = np.zeros(last - start + 1, np.int64)
+        for first in range(0, len(self.times), _AT_A_TIME):
+            day = self.times[first : first + _AT_A_TIME] // DAY_MICROSECONDS - start
+            counts += np.bincount(day, minlength=len(counts))
+        return start, counts
 
-        `counts` are those of the first morning; the events are those of the days, day by day.
+    def _met(self, counts: Float64s, half_lives: Sequence[float], days: Int64s) -> list[float]:
+        """Events of some ascending days that the mornings' first titles met, by 1 / log2(1 + rank), by each half-life.
+
+        `counts` (half-lives, titles) are those of the first morning; the events are those of the days, day by day.
         """
-        counts = counts.copy()
-        fade, met = 2.0 ** (-1 / half_life), 0.0
+        counts, met = counts.copy(), [0.0] * len(half_lives)
         first, end = (np.searchsorted(self.times, (days + past) * DAY_MICROSECONDS) for past in (0, 1))
         gains = 1 / np.log2(np.arange(2, _TOP + 2))
         for place, day in enumerate(days.tolist()):
-            if place:
-                gone = slice(first[place - 1], end[place - 1])
-                since = np.exp2((self.times[gone] / DAY_MICROSECONDS - day) / half_life) * self.weights[gone]
-                counts *= fade ** (day - days[place - 1])
-                counts += np.bincount(self.items[gone], since, minlength=self.titles)
-            top = _first(counts)
             mine = slice(first[place], end[place])
             today = np.bincount(self.items[mine], self.weights[mine], minlength=self.titles)
-            met += float(today[top] @ gains[: len(top)])
+            gone = slice(first[place - 1], end[place - 1]) if place else slice(0)
+            age = self.times[gone] / DAY_MICROSECONDS - day
+            for at, half_life in enumerate(half_lives):
+                if place:
+                    counts[at] *= 2.0 ** (-(day - days[place - 1]) / half_life)
+                    since = np.exp2(age / half_life) * self.weights[gone]
+                    counts[at] += np.bincount(self.items[gone], since, minlength=self.titles)
+                top = _first(counts[at])
+                met[at] += float(today[top] @ gains[: len(top)])
         return met
 
 
