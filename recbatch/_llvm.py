@@ -104,7 +104,7 @@ def fused_sum(builder: Any, left: Any, right: Any, so_far: Any) -> Any:
     """A product and what is already summed, left · right + so_far, in one step where the machine has it."""
     if FUSED:
         kind = left.type
-        name = f"llvm.fma.v{kind.count}f32"
+        name = f"llvm.fma.v{kind.count}f{32 if kind.element == FLOAT else 64}"
         fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
         return builder.call(fused, [left, right, so_far])
     return builder.fadd(builder.fmul(left, right), so_far)

@@ -86,7 +86,7 @@ def exact_share(
         with llvm.whole_groups(builder, low, high, LANES) as (start, _):
             scaled = builder.fmul(llvm.load(builder, left, start, vector), weight)
             wide = [builder.fpext(some, double) for some in (scaled, llvm.load(builder, right, start, vector))]
-            builder.store(builder.fadd(builder.load(sums), builder.fmul(*wide)), sums)
+            builder.store(llvm.fused_sum(builder, *wide, builder.load(sums)), sums)
         return llvm.halved(builder, builder.load(sums), builder.fadd)
 
     return llvm.in_rows(types.float64(vectors, row, weight, candidates, candidate, first, end)), generate
