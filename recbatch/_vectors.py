@@ -85,7 +85,7 @@ def exact_share(
         builder.store(ir.Constant(double, [0.0] * LANES), sums)
         with llvm.whole_groups(builder, low, high, LANES) as (start, _):
             scaled = builder.fmul(llvm.load(builder, left, start, vector), weight)
-            wide = [builder.fpext(some, double) for some in (scaled, llvm.load(builder, right, start, vector))]
+            wide = builder.fpext(scaled, double), builder.fpext(llvm.load(builder, right, start, vector), double)
             builder.store(llvm.fused_sum(builder, *wide, builder.load(sums)), sums)
         return llvm.halved(builder, builder.load(sums), builder.fadd)
 

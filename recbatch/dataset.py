@@ -25,6 +25,7 @@ from recbatch.contracts import (
     Bools,
     Dataset,
     Events,
+    Float32s,
     Int32s,
     Int64s,
     SourceTables,
@@ -167,8 +168,12 @@ def _events(interactions: pa.Table, users: Int32s, items: Int32s, num_users: int
     counts = _ordering.counts(users, num_users) if compiled else np.bincount(users, minlength=num_users)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     order = (_ordering.by_user_and_time if compiled else _by_user_and_time)(users, times, offsets)
+
+    def in_order(column: str, values: Float32s) -> Float32s:
+        return values if interactions[column].null_count == len(values) else values[order]  # else all of them are equal
+
     (items, weights), (times, ratings) = _threads.both(
-        lambda: (items[order], weights[order]), lambda: (times[order], ratings[order])
+        lambda: (items[order], in_order("weight", weights)), lambda: (times[order], in_order("rating", ratings))
     )
     return Events(offsets, items, times, weights, ratings)
 
