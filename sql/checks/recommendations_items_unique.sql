@@ -1,7 +1,7 @@
 -- One row per user and item that stands twice in the user's list, its buffer included.
 -- severity: error
 -- expected: an item once per user
--- suspects: by sorted hashes, list by list; counting all pairs takes five times the memory
+-- suspects: by sorted digests, list by list; counting all pairs takes five times the memory
 with recommendations as (
     select * from recommendations
     union all
@@ -9,13 +9,16 @@ with recommendations as (
 ),
 
 lists as (
-    select user_id, list_sort(list((hash(item_id) & 4294967295)::uinteger)) as hashes
+    select user_id, list_sort(list(cast(hash(item_id) % 4294967296 as uinteger))) as digests
     from recommendations
     group by user_id
 ),
 
 neighbours as (
-    select user_id, unnest(hashes) as mine, unnest([null] || hashes) as previous
+    select
+        user_id,
+        unnest(digests) as mine,
+        unnest(list_prepend(null, digests)) as previous
     from lists
 ),
 
