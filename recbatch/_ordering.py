@@ -23,6 +23,12 @@ def counts(users: Int32s, num_users: int) -> Int64s:
     return found
 
 
+def shares(offsets: Int64s) -> list[tuple[int, int]]:
+    """The first user of each core and the one behind its last, such that all have about as many events."""
+    cuts = np.searchsorted(offsets, np.linspace(0, offsets[-1], _threads.workers() + 1))
+    return list(pairwise(cuts.tolist()))
+
+
 def by_user_and_time(users: Int32s, times: Int64s, offsets: Int64s) -> Int64s:
     """The order of events by user and time; equal times keep their input order.
 
@@ -37,13 +43,12 @@ def by_user_and_time(users: Int32s, times: Int64s, offsets: Int64s) -> Int64s:
         Shape (events,): positions.
     """
     longest = int(np.diff(offsets).max(initial=0))
-    cuts = np.searchsorted(offsets, np.linspace(0, len(users), _threads.workers() + 1))
     order, places = np.empty(len(users), np.int64), offsets[:-1].copy()
 
     def put(first: int, end: int) -> None:
         _ORDER(users, times, first, end, offsets, places, np.empty(longest, np.int64), order)
 
-    _threads.run([partial(put, *pair) for pair in pairwise(cuts.tolist())])
+    _threads.run([partial(put, *share) for share in shares(offsets)])
     return order
 
 

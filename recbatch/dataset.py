@@ -10,7 +10,6 @@ import json
 from dataclasses import replace
 from datetime import date
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -208,14 +207,13 @@ def _by_user_and_time(users: Int32s, times: Int64s, offsets: Int64s) -> Int64s:
 
 def _sorted(keys: Int64s, users: Int32s, offsets: Int64s) -> Int64s:
     """The stable order of keys that ascend with the user: each core sorts some users' events."""
-    cuts = np.searchsorted(offsets, np.linspace(0, len(users), _threads.workers() + 1))
     order = np.empty(len(keys), np.int64)
 
     def sort(first: int, end: int) -> None:
         mine = np.flatnonzero((users >= first) & (users < end))
         order[offsets[first] : offsets[end]] = mine[np.argsort(keys[mine], kind="stable")]
 
-    _threads.run([partial(sort, *pair) for pair in pairwise(cuts.tolist())])
+    _threads.run([partial(sort, *share) for share in _ordering.shares(offsets)])
     return order
 
 

@@ -100,19 +100,18 @@ def search(
         How many scores were told apart one by one, because too many lay too near each other.
     """
     rows, dim = vector_unit().rows, queries.shape[1]
-    in_bytes = isinstance(packed, RoundedCandidates)
     if isinstance(packed, RoundedCandidates):
         rounded = _rounded.queries(queries, packed, rows)
         groups: Any = (rounded.bytes, rounded.starts, rounded.steps, rounded.bases)
         panels: Any = packed.panels
-        slack = 2 * rounded.bound
+        search, slack = _SEARCH_BYTES, 2 * rounded.bound
     else:
         none = np.empty((0, 0), np.float32)
         groups = (zeros(-(-len(queries) // rows), dim, rows), none.view(np.int32), none, none)
         _PACK(queries, groups[0])
-        panels = packed
+        search, panels = _SEARCH_FLOATS, packed
     width, room = CHUNK * max(1, _BLOCK_CELLS // (dim * CHUNK)), into.values.shape[1]
-    return _SEARCHES[in_bytes](
+    return search(
         queries, candidates, panels, *groups, zeros(rows, width), k, ends, excluded, slack, into.values, into.items,
         into.counts, into.floors, into.next_excluded, zeros(1, width), np.empty(room, np.uint64),
     )  # fmt: skip
@@ -199,11 +198,9 @@ _SEARCH = (
     " float32[:,::1], float32[:,::1], int64, int64[::1], int32[::1], float32[::1], float32[:,::1], int32[:,::1],"
     " int64[::1], float32[::1], int64[::1], float32[:,::1], uint64[::1])"
 )
+_SEARCH_FLOATS = Kernel("search", _SEARCH.format(words="float32"), _search)
+_SEARCH_BYTES = Kernel("search_bytes", _SEARCH.format(words="int32"), _search_bytes)
 _PAIRS = "float32[:,::1], float32[:,::1]"
-_SEARCHES = {
-    False: Kernel("search", _SEARCH.format(words="float32"), _search),
-    True: Kernel("search_bytes", _SEARCH.format(words="int32"), _search_bytes),
-}
 _PACK = Kernel("pack", "void(float32[:,::1], float32[:,:,::1])", lambda: _loops.pack)
 _SCORES = Kernel(
     "scores", f"void({_PAIRS}, int64[::1], int32[::1], float32[::1])", lambda: _loops.score(_key_of_pair()[0])

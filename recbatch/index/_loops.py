@@ -5,14 +5,10 @@ A loop that calls another is made by a function that takes the compiled other, s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from recbatch._compiling import CHUNK, LANES
-
-Loop = Callable[..., Any]
+from recbatch.kernels import Loop
 
 GROUP = 32
 """Most scores per group: the k best group maxima bound the k-th best score from below, for one pass over the scores."""
