@@ -9,7 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recbatch import _columns
 from recbatch.contracts import Bools, Int32s
+
+_AT_ONCE = 1 << 16
+"""Rows at a time: NumPy widens places before it uses them, and that copy stays in the cache."""
 
 
 def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
@@ -27,13 +31,17 @@ def encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 def places(column: pa.DictionaryArray) -> Int32s:
     """Shape (rows,): the place of each row's id in the dictionary, -1 for null."""
-    indices = pc.fill_null(column.indices, -1) if column.null_count else column.indices
-    return np.asarray(indices, dtype=np.int32)
+    return np.asarray(_columns.filled(column.indices, -1), dtype=np.int32)
 
 
 def taken(of_values: npt.NDArray[Any], column: pa.DictionaryArray, of_null: Any) -> npt.NDArray[Any]:
     """Shape (rows,): what holds of each row's id; `of_values` has an entry for each value of the dictionary."""
-    return np.append(of_values, np.asarray([of_null], of_values.dtype))[places(column)]
+    table, rows = np.append(of_values, np.asarray([of_null], of_values.dtype)), places(column)
+    found = np.empty(len(rows), of_values.dtype)
+    for start in range(0, len(rows), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        np.take(table, rows[part], out=found[part], mode="wrap")  # -1 is the last: null
+    return found
 
 
 def positions(column: pa.ChunkedArray, among: pa.StringArray) -> Int32s:
@@ -51,10 +59,14 @@ def are_in(column: pa.ChunkedArray, among: pa.StringArray) -> Bools:
 def present(column: pa.ChunkedArray) -> pa.StringArray:
     """The ids that a column holds, once each."""
     ids = encoded(column)
-    rows = np.bincount(places(ids) + 1, minlength=len(ids.dictionary) + 1)[1:]
-    return ids.dictionary.filter(pa.array(rows > 0))
+    found, rows = np.zeros(len(ids.dictionary) + 1, np.bool_), places(ids)
+    for start in range(0, len(rows), _AT_ONCE):
+        found[rows[start : start + _AT_ONCE]] = True  # -1 is the last: null
+    return ids.dictionary.filter(pa.array(found[:-1]))
 
 
 def _whole(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    if column.num_chunks == 1:
+        return column.chunk(0)  # which `combine_chunks` would copy
     whole = column.combine_chunks()
     return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole

@@ -131,8 +131,11 @@ class Events:
         """The events of all users but `gone` (shape (users,)), who stay without any; self where that is nobody."""
         if not gone.any():
             return self
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], gone, [True]])))
+        runs = [slice(*run) for run in self.offsets[edges].reshape(-1, 2).tolist()]
+        columns = (self.items, self.occurred_at, self.weights, self.ratings)
         offsets = np.concatenate([[0], np.cumsum(np.where(gone, 0, self.counts))])
-        return self._at(offsets, np.repeat(~gone, self.counts))
+        return Events(offsets, *(np.concatenate([column[:0], *(column[run] for run in runs)]) for column in columns))
 
     def of_users(self, users: slice | Int32s | Int64s) -> Events:
         """The events of some users, in the order asked for; the result's user i is users[i].

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch import _compiling, _ids, _ordering, _threads, store
+from recbatch import _columns, _compiling, _ids, _ordering, _threads, store
 from recbatch.config import Data
 from recbatch.contracts import (
     DAY_MICROSECONDS,
@@ -160,9 +160,9 @@ def _encode_users(listed: pa.Table, interactions: pa.Table) -> tuple[pa.Table, p
 
 
 def _events(interactions: pa.Table, users: Int32s, items: Int32s, num_users: int) -> Events:
-    times = np.asarray(pc.fill_null(interactions["occurred_at"].cast(pa.int64()), int(NO_TIME)), dtype=np.int64)
-    weights = np.asarray(pc.fill_null(interactions["weight"], 1.0), dtype=np.float32)
-    ratings = np.asarray(pc.fill_null(interactions["rating"], float("nan")), dtype=np.float32)
+    times = np.asarray(_columns.filled(interactions["occurred_at"].cast(pa.int64()), int(NO_TIME)), dtype=np.int64)
+    weights = np.asarray(_columns.filled(interactions["weight"], 1.0), dtype=np.float32)
+    ratings = np.asarray(_columns.filled(interactions["rating"], float("nan")), dtype=np.float32)
     compiled = _compiling.is_due(_SORT_OPERATIONS * len(times))
     counts = _ordering.counts(users, num_users) if compiled else np.bincount(users, minlength=num_users)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -126,8 +126,9 @@ def orphans(lake: Lake, live: Iterable[str]) -> list[str]:
     They passed their audits, so the repair puts them into the catalog. Runs that were taken out on purpose
     (`retired`) and copies whose original still stands (`half_replaced`) are none.
     """
-    known = {*live, *retired(lake), *(path.name for path in half_replaced(lake.runs))}
-    return [path.name for path in run_folders(lake.runs) if path.name not in known and not store.faults(path)]
+    known = {*live, *retired(lake)}
+    unknown = [path for path in run_folders(lake.runs) if path.name not in known]
+    return [path.name for path in unknown if not _is_half_replaced(path) and not store.faults(path)]
 
 
 def run_folders(parent: Path) -> list[Path]:
@@ -137,7 +138,12 @@ def run_folders(parent: Path) -> list[Path]:
 
 def half_replaced(parent: Path) -> list[Path]:
     """Copies made to supersede a run that still stands beside them: a kill fell before the exchange."""
-    return [path for path in run_folders(parent) if (old := _supersedes(path)) and (parent / old).is_dir()]
+    return [path for path in run_folders(parent) if _is_half_replaced(path)]
+
+
+def _is_half_replaced(copy: Path) -> bool:
+    old = _supersedes(copy)
+    return old is not None and (copy.parent / old).is_dir()
 
 
 def _supersedes(folder: Path) -> str | None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch import _threads
+from recbatch import _columns, _threads
 from recbatch.contracts import Bools, Int32s, Int64s
 from recbatch.errors import DataError
 from recbatch.sources import columns
@@ -79,13 +79,13 @@ def repeats(events: EventRows, user_codes: Int32s, item_codes: Int32s) -> Bools:
         yield from (_bits(events, name) for name in told)
 
     usable = (events.codes == 0) & ~events.untimed
-    digests = _digest(keys(), len(user_codes))
-    sorted_ = digests[usable]
-    sorted_.sort()
     again: Bools = np.zeros(len(events.codes), np.bool_)
-    twice = np.unique(sorted_[1:][sorted_[1:] == sorted_[:-1]])
+    digests = _digest(keys(), len(user_codes))
+    digests.sort()
+    twice = np.unique(digests[1:][digests[1:] == digests[:-1]])
     if len(twice) == 0:
         return again
+    digests = _digest(keys(), len(user_codes))  # in the order of the rows: a copy would cost most nights more
     suspect = np.flatnonzero(usable & columns.as_bools(pc.is_in(pa.array(digests), value_set=pa.array(twice))))
     exact = np.stack([key[suspect] for key in keys()], axis=1)
     first = np.unique(exact, axis=0, return_index=True)[1]
@@ -100,7 +100,7 @@ def _rows_of(part: AnyPart, unit: str, today: date, kept: Kept | None) -> EventR
             return _read_part(Part(part.name, part.table), unit, today)
         times = part.checked["occurred_at"].cast(pa.int64())
         untimed = columns.as_bools(pc.is_null(times))
-        return EventRows(part.checked, np.asarray(pc.fill_null(times, 0), np.int64), untimed, part.codes.copy())
+        return EventRows(part.checked, np.asarray(_columns.filled(times, 0), np.int64), untimed, part.codes.copy())
     piece = _read_part(part, unit, today)
     if kept:
         kept.keep(part, piece.table, piece.codes)
@@ -116,8 +116,12 @@ def _read_part(part: Part, unit: str, today: date) -> EventRows:
     mark(codes, times.bad, "bad_timestamp")
     mark(codes, times.impossible, "impossible_timestamp")
     arrays = [users, items, pa.array(times.micros, mask=times.missing).cast(pa.timestamp("us"))]
+    none = pa.nulls(part.table.num_rows, pa.float32())  # of both columns, in the same memory
     for name in ("rating", "weight"):
-        values, missing, bad = _numbers(part, name)
+        if name not in part.table.column_names:
+            arrays.append(none)
+            continue
+        values, missing, bad = columns.numbers(part, name)
         mark(codes, bad | ((values < 0) if name == "weight" else False), f"bad_{name}")
         arrays.append(pa.array(values, mask=missing))
     return EventRows(pa.table(arrays, names=list(COLUMNS)), times.micros, times.missing, codes)
@@ -135,16 +139,9 @@ def _times(part: Part, unit: str, today: date) -> Times:
     return Times(np.zeros(part.table.num_rows, np.int64), ~none, none, none)
 
 
-def _numbers(part: Part, name: str) -> tuple[npt.NDArray[np.float32], Bools, Bools]:
-    if name in part.table.column_names:
-        return columns.numbers(part, name)
-    none = np.zeros(part.table.num_rows, np.bool_)
-    return np.zeros(part.table.num_rows, np.float32), ~none, none
-
-
 def _bits(events: EventRows, name: str) -> Int32s:
     """A number per distinct value of a float column, null included."""
-    values = np.asarray(pc.fill_null(events.table[name], float("nan")), np.float32)
+    values = np.asarray(_columns.filled(events.table[name], float("nan")), np.float32)
     return (values + np.float32(0)).view(np.int32)  # + 0 makes -0.0 and 0.0 equal
 
 

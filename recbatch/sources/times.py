@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch import _threads
+from recbatch import _columns, _threads
 from recbatch.contracts import DAY_MICROSECONDS, SECOND_MICROSECONDS, Bools, Int64s
 from recbatch.errors import DataError
 from recbatch.sources.parts import Part
@@ -76,7 +76,7 @@ def read_times(part: Part, name: str, unit: str, today: date) -> Times:
         column, kind = column.cast(pa.timestamp("s")), pa.timestamp("s")
     missing = np.asarray(pc.is_null(column))
     if pa.types.is_timestamp(kind):
-        ticks = np.asarray(pc.fill_null(column.cast(pa.int64()), 0), np.int64)
+        ticks = np.asarray(_columns.filled(column.cast(pa.int64()), 0), np.int64)
         return _from_ticks(ticks, missing, kind.unit, today)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         values = np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), 0), np.float64)
@@ -92,7 +92,8 @@ def _from_ticks(ticks: Int64s, missing: Bools, unit: str, today: date) -> Times:
     earliest, latest = _limits(today)
     per_second = PER_SECOND[unit]
     finer = per_second > SECOND_MICROSECONDS
-    micros, impossible = np.empty(len(ticks), np.int64), np.empty(len(ticks), np.bool_)
+    micros = ticks if ticks.flags.writeable else np.empty(len(ticks), np.int64)  # a copy of ours serves for both
+    impossible = np.empty(len(ticks), np.bool_)
 
     def convert(rows: slice) -> None:
         # Compared in the column's own unit: turning an absurd number of seconds into microseconds would overflow.
