@@ -81,7 +81,7 @@ class Contenders:
             return earlier
         parts = split.by_time(tonight, self._config.judge)
         weight, judged = 1.0, None
-        if len(tonight.human(parts.train).items):
+        if tonight.has_human(parts.train):
             judged = train.fit(parts.train, tonight, settings, seed, start=self._judged if start else None)
             self._judged = judged.towers
             weight = returning_weight(judged.towers, tonight, parts, self._config)

@@ -177,7 +177,7 @@ def train_both(
             progress=progress,
         )
 
-    if not len(data.human(parts.train).items):
+    if not data.has_human(parts.train):
         # One set of weights, which no slice before tonight can judge.
         both = fit(data.events, train.SERVED, budget, None)
         return Trained(both, both, parts.judge_from, parts.protocol, 1.0)

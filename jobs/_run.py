@@ -43,21 +43,18 @@ def write_tables(
     prices: list[Price],
 ) -> dict[str, int]:
     """Writes every other table; returns the rows of each."""
-    with meanwhile(lambda: _write_histories(folder, data, config)) as histories:
-        catalogue = plan.ranker.catalogue
-        similar = schemas.arrow(schemas.SIMILAR_ITEMS).empty_table()
+    catalogue = plan.ranker.catalogue
+    reasons = score.shortfall_reasons(plan.ranker, data, recommended, config.score.k)  # on all cores, as is the search
+
+    def others() -> dict[str, int]:
         if catalogue is None:
             known, in_vocabulary = np.zeros(data.num_users, dtype=np.int64), np.zeros(data.num_items, dtype=np.bool_)
         else:
             known, in_vocabulary = catalogue.histories(data.events).counts, catalogue.row_of_item >= 0
-            if plan.neighbours:
-                similar = score.similar_items(catalogue, data, plan.neighbours.index, config.score.similar)
         trained_before = int(np.datetime64(model.head["trained_before"], "us").astype(np.int64))
         caps, least = plan.ranker.rules.caps, config.score.k + config.score.buffer
         length = max(config.popular.length, least) if caps is None else least
-        reasons = score.shortfall_reasons(plan.ranker, data, recommended, config.score.k)
         contents = {
-            schemas.SIMILAR_ITEMS: similar,
             schemas.POPULAR: score.popular_table(plan.popular, data, length, caps),
             schemas.USERS: score.user_table(
                 data,
@@ -74,7 +71,13 @@ def write_tables(
             schemas.RULES: price_table(prices),
         }
         rows = {table.name: publish.write_table(folder, table, content) for table, content in contents.items()}
-        return rows | {schemas.HISTORIES.name: histories()}
+        return rows | {schemas.HISTORIES.name: _write_histories(folder, data, config)}
+
+    with meanwhile(others) as written:
+        similar = schemas.arrow(schemas.SIMILAR_ITEMS).empty_table()
+        if catalogue and plan.neighbours:
+            similar = score.similar_items(catalogue, data, plan.neighbours.index, config.score.similar)
+        return {schemas.SIMILAR_ITEMS.name: publish.write_table(folder, schemas.SIMILAR_ITEMS, similar)} | written()
 
 
 def _write_histories(folder: Path, data: Dataset, config: Config) -> int:

@@ -200,6 +200,19 @@ class Dataset:
         """Those of some events (rows: this dataset's users) that something may be learned from."""
         return events.without_users(self.inhuman)
 
+    def has_human(self, events: Events) -> bool:
+        """Whether `human` has any, of which it makes a copy."""
+        return bool(events.counts[~self.inhuman].any())
+
+    def counted(self, events: Events) -> Events:
+        """All of some events, where those that nothing may be learned from weigh nothing: less to copy than `human`."""
+        if not self.inhuman.any():
+            return events
+        weights = events.weights.copy()
+        for user in np.flatnonzero(self.inhuman):
+            weights[events.offsets[user] : events.offsets[user + 1]] = 0
+        return replace(events, weights=weights)
+
     @property
     def num_users(self) -> int:
         """Users known by the run date."""

@@ -76,7 +76,7 @@ class Catalogue:
             embeddings *= weight
             if as_trained:
                 known = _as_rows(learned_from, row_of_item)
-                shift = as_learned(known, data.human(known), len(towers.candidates), float(weight))
+                shift = as_learned(known, data.counted(known), len(towers.candidates), float(weight))
                 embeddings[:, -1] += shift[row_of_item[positions]]
             else:
                 embeddings[:, -1] += fashion(shares, learned_from, float(weight))[positions]

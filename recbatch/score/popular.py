@@ -35,7 +35,7 @@ def by_popularity(data: Dataset, events: Events, until: date, settings: Settings
     Raises:
         ConfigError: a segment names a user feature that the source does not have.
     """
-    events = data.human(events)
+    events = data.counted(events)
     segments, segment_of_user = _segments(data, settings.segments)
     overall = tomorrow(events, data.num_items, until, settings.overall_half_life_days)
     shares = [overall]

@@ -40,7 +40,8 @@ def tomorrow(events: Events, titles: int, until: date, half_life_days: float | N
     """Each title's expected share of the events of the day `until`.
 
     Args:
-        events: everything before `until`; `items` are positions below `titles`. Weights count.
+        events: everything before `until`; `items` are positions below `titles`. Weights count: what weighs nothing
+            is as good as not there.
         titles: how many titles there are.
         until: the day to look forward to.
         half_life_days: of an event; none: learned.
@@ -50,7 +51,7 @@ def tomorrow(events: Events, titles: int, until: date, half_life_days: float | N
     """
     timed = events.occurred_at != NO_TIME
     counts: Float64s
-    if not timed.any():
+    if not (timed & (events.weights > 0)).any():
         counts = np.asarray(np.bincount(events.items, events.weights.astype(np.float64), titles), np.float64)
     else:
         kept = events.where(timed)
@@ -123,12 +124,13 @@ class _Log:
         return HALF_LIVES_DAYS[best], newest, since, first[best]
 
     def _per_day(self) -> tuple[int, Int64s]:
-        """The first day, and how many events each day has from there on."""
+        """The first day, and how many events that weigh something each day has from there on."""
         start, last = (int(end) // DAY_MICROSECONDS for end in (self.times.min(), self.times.max()))
         counts = np.zeros(last - start + 1, np.int64)
         for first in range(0, len(self.times), _AT_A_TIME):
-            day = self.times[first : first + _AT_A_TIME] // DAY_MICROSECONDS - start
-            counts += np.bincount(day, minlength=len(counts))
+            part = slice(first, first + _AT_A_TIME)
+            day = self.times[part] // DAY_MICROSECONDS - start
+            counts += np.bincount(day[self.weights[part] > 0], minlength=len(counts))
         return start, counts
 
     def _met(self, counts: Float64s, half_lives: Sequence[float], days: Int64s) -> list[float]:

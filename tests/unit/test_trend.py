@@ -61,6 +61,35 @@ def test_counts_are_halved_by_age():
         assert before[2] == 0
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_events_that_weigh_nothing_are_as_good_as_not_there(compiled, monkeypatch):
+    monkeypatch.setattr(_compiling, "is_due", lambda operations: compiled)
+    people = world(lambda back: np.array([0.4, 0.3, 0.2, 0.05, 0.05]), per_day=20)
+    rows = [(f"u{user:02}", str(item), 60.5) for user, item in zip(range(5), range(5), strict=True)]
+    rows += [("machine", "4", back - 0.25) for back in range(45, 0, -1) for _ in range(200)]  # on days of its own too
+    days = (people.events.occurred_at - int(np.datetime64(RUN_DATE, "us").astype(int))) / -86_400e6
+    users = people.user_ids.to_pylist()
+    rows += [
+        (users[user], str(item), day)
+        for user, item, day in zip(people.events.users_of_events(), people.events.items, days, strict=True)
+    ]
+    data = build(rows, TITLES)
+    data = replace(data, inhuman=np.array([user == "machine" for user in data.user_ids.to_pylist()]))
+    assert data.has_human(data.events)
+    assert not replace(data, inhuman=~np.zeros_like(data.inhuman)).has_human(data.events)
+    silent, gone = data.counted(data.events), data.human(data.events)
+    assert len(silent.items) > len(gone.items)
+    for half_life in (None, 3.0):
+        found = [tomorrow(events, 5, RUN_DATE, half_life) for events in (silent, gone, data.events)]
+        assert found[0].tobytes() == found[1].tobytes() != found[2].tobytes()
+    untimed = replace(silent, occurred_at=np.where(silent.weights > 0, np.iinfo(np.int64).min, silent.occurred_at))
+    assert untimed.occurred_at.max() > 0
+    assert (
+        tomorrow(untimed, 5, RUN_DATE).tobytes() == tomorrow(untimed.without_users(data.inhuman), 5, RUN_DATE).tobytes()
+    )
+    assert people.counted(people.events) is people.events, "nobody is flagged"
+
+
 @pytest.mark.parametrize("at_a_time", [1, 100, 10_000])
 @pytest.mark.parametrize("half_lives", [HALF_LIVES_DAYS, (3.0,), (1.0, 2.0, 5.0, 10.0, 20.0)])
 def test_compiled_counts_equal_numpys_in_every_bit(at_a_time, half_lives, monkeypatch):
