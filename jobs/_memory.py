@@ -49,7 +49,7 @@ _BATCHES_READ = 4
 _BATCHES = 4
 """Ranked batches that wait for the writer, the one it writes, and the one being ranked; see jobs/_shards.py."""
 
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """What `mallopt` of glibc sets; malloc.h."""
 
 
@@ -58,13 +58,12 @@ def keep_freed() -> None:
 
     Large ones come and go all night, and every page that the system hands out again is cleared first, on virtual
     machines fetched from the host too: 11 of 98 s of a night of 23 million events. The peak is the same; `left` gives
-    back. Threads share one arena, since what another cannot hold, it maps and unmaps in spite of `_MMAP_MAX`.
+    back.
     """
     malloc = ctypes.CDLL(None)
     if hasattr(malloc, "mallopt"):
         malloc.mallopt(_MMAP_MAX, 0)
         malloc.mallopt(_TRIM_THRESHOLD, -1)
-        malloc.mallopt(_ARENA_MAX, 1)
         pa.set_memory_pool(pa.system_memory_pool())
 
 

@@ -1,6 +1,7 @@
 -- One row per buffer row of an earlier source than the row before it, or of the same source with a higher score.
 -- severity: error
 -- expected: the buffer goes on where the list ends
+-- ends: joined to the first row of each user only; else DuckDB hashes the whole buffer
 with list_ends as (
     select
         user_id,
@@ -25,14 +26,25 @@ buffer as (
 
 steps as (
     select
+        user_id,
+        rank,
+        source,
+        score,
+        source_before,
+        score_before
+    from buffer
+    where user_id = user_before
+    union all
+    select
         buffer.user_id,
         buffer.rank,
         buffer.source,
         buffer.score,
-        if(buffer.user_id = buffer.user_before, buffer.source_before, list_ends.source) as source_before,
-        if(buffer.user_id = buffer.user_before, buffer.score_before, list_ends.score) as score_before
+        list_ends.source as source_before,
+        list_ends.score as score_before
     from buffer
-    left join list_ends using (user_id)
+    inner join list_ends using (user_id)
+    where buffer.user_id is distinct from buffer.user_before
 ),
 
 final as (
