@@ -103,9 +103,9 @@ class Events:
     occurred_at: Int64s
     """Shape (events,): microseconds since 1970 UTC, or NO_TIME."""
     weights: Float32s
-    """Shape (events,): how much each event counts, 1 where the source says nothing."""
+    """Shape (events,): how much each event counts, 1 where the source says nothing; may be made by `constant`."""
     ratings: Float32s
-    """Shape (events,): explicit rating, NaN where there is none."""
+    """Shape (events,): explicit rating, NaN where there is none; may be made by `constant`."""
 
     @property
     def num_users(self) -> int:
@@ -133,9 +133,8 @@ class Events:
             return self
         edges = np.flatnonzero(np.diff(np.concatenate([[True], gone, [True]])))
         runs = [slice(*run) for run in self.offsets[edges].reshape(-1, 2).tolist()]
-        columns = (self.items, self.occurred_at, self.weights, self.ratings)
         offsets = np.concatenate([[0], np.cumsum(np.where(gone, 0, self.counts))])
-        return Events(offsets, *(np.concatenate([column[:0], *(column[run] for run in runs)]) for column in columns))
+        return self._of(offsets, lambda column: np.concatenate([column[:0], *(column[run] for run in runs)]))
 
     def of_users(self, users: slice | Int32s | Int64s) -> Events:
         """The events of some users, in the order asked for; the result's user i is users[i].
@@ -157,7 +156,24 @@ class Events:
         return self._at(offsets, np.repeat(first - offsets[:-1], counts) + np.arange(offsets[-1]))
 
     def _at(self, offsets: Int64s, rows: Int64s | Bools | slice) -> Events:
-        return Events(offsets, self.items[rows], self.occurred_at[rows], self.weights[rows], self.ratings[rows])
+        return self._of(offsets, lambda column: column[rows])
+
+    def _of(self, offsets: Int64s, picked: Callable[[Any], Any]) -> Events:
+        count = int(offsets[-1])
+        weights, ratings = (
+            constant(column[0], count) if _is_constant(column) else picked(column)
+            for column in (self.weights, self.ratings)
+        )
+        return Events(offsets, picked(self.items), picked(self.occurred_at), weights, ratings)
+
+
+def constant(value: float, count: int) -> Float32s:
+    """Shape (count,): the same number throughout, once in memory; not to be written to."""
+    return np.broadcast_to(np.float32(value), count)
+
+
+def _is_constant(column: Float32s) -> bool:
+    return len(column) > 0 and column.strides == (0,)
 
 
 def _span(rows: slice | Int32s | Int64s, count: int) -> slice | None:

@@ -28,9 +28,11 @@ from recbatch.contracts import (
     Int32s,
     Int64s,
     SourceTables,
+    constant,
 )
 from recbatch.errors import DataError
 
+_HASHED_AT_ONCE = 1 << 20
 _SORT_OPERATIONS = 1_000
 """What compiling may save for each event, in multiplications."""
 
@@ -161,18 +163,19 @@ def _encode_users(listed: pa.Table, interactions: pa.Table) -> tuple[pa.Table, p
 
 def _events(interactions: pa.Table, users: Int32s, items: Int32s, num_users: int) -> Events:
     times = np.asarray(_columns.filled(interactions["occurred_at"].cast(pa.int64()), int(NO_TIME)), dtype=np.int64)
-    weights = np.asarray(_columns.filled(interactions["weight"], 1.0), dtype=np.float32)
-    ratings = np.asarray(_columns.filled(interactions["rating"], float("nan")), dtype=np.float32)
     compiled = _compiling.is_due(_SORT_OPERATIONS * len(times))
     counts = _ordering.counts(users, num_users) if compiled else np.bincount(users, minlength=num_users)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     order = (_ordering.by_user_and_time if compiled else _by_user_and_time)(users, times, offsets)
 
-    def in_order(column: str, values: Float32s) -> Float32s:
-        return values if interactions[column].null_count == len(values) else values[order]  # else all of them are equal
+    def in_order(name: str, default: float) -> Float32s:
+        column = interactions[name]
+        if column.null_count == len(column):
+            return constant(default, len(column))
+        return np.asarray(_columns.filled(column, default), dtype=np.float32)[order]
 
     (items, weights), (times, ratings) = _threads.both(
-        lambda: (items[order], in_order("weight", weights)), lambda: (times[order], in_order("rating", ratings))
+        lambda: (items[order], in_order("weight", 1.0)), lambda: (times[order], in_order("rating", float("nan")))
     )
     return Events(offsets, items, times, weights, ratings)
 
@@ -235,5 +238,6 @@ def _fingerprint(users: pa.Table, items: pa.Table, events: Events) -> str:
             writer.write_table(table.replace_schema_metadata(None).combine_chunks())
         digest.update(sink.getvalue())
     for array in (events.offsets, events.items, events.occurred_at, events.weights, events.ratings):
-        digest.update(np.ascontiguousarray(array).data)
+        for start in range(0, len(array), _HASHED_AT_ONCE):
+            digest.update(np.ascontiguousarray(array[start : start + _HASHED_AT_ONCE]).data)
     return digest.hexdigest()
