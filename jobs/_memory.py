@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from recbatch import index, sources
 from recbatch.config import Config, memory_bytes
-from recbatch.contracts import Dataset
+from recbatch.contracts import Dataset, is_constant
 from recbatch.errors import ConfigError
 
 _MIB = 2**20
@@ -34,7 +34,7 @@ _LOOKUP_ROWS, _LOOKUP_BYTES_PER_ROW = 2_000_000, 150
 _BYTES_PER_SEEN = 5
 """Of an event as checks see it: its user's number and whether it bars its title; items are those of the events."""
 _BYTES_PER_EVENT = 24
-"""Offset share, item, time, weight and rating of `contracts.Events`."""
+"""Offset share, item, time, weight and rating of `contracts.Events`; four less for a column that is constant."""
 _COPIES_OF_EVENTS = 5
 """All events, those a judged model may see, those encoded for the model, those held out, and what is held while these
 are picked."""
@@ -77,7 +77,8 @@ def predict(data: Dataset, config: Config, *, trains: bool = True) -> dict[str, 
     """
     exact = config.index.engine in ("auto", "exact") and not _may_approximate(data, config)
     ids = data.user_ids.nbytes + data.users.nbytes + data.items.nbytes + data.item_ids.nbytes
-    events = len(data.events.items) * _BYTES_PER_EVENT * _COPIES_OF_EVENTS
+    constant = sum(is_constant(column) for column in (data.events.weights, data.events.ratings))
+    events = len(data.events.items) * (_BYTES_PER_EVENT - 4 * constant) * _COPIES_OF_EVENTS
     # Both towers: with gradient and two moments of Adam, or judged and served, each in parts and put together.
     weights = 4 * data.num_items * config.train.embedding_dim * 2 * 4
     logits = 3 * 4 * config.train.batch_size * data.num_items

@@ -161,7 +161,7 @@ class Events:
     def _of(self, offsets: Int64s, picked: Callable[[Any], Any]) -> Events:
         count = int(offsets[-1])
         weights, ratings = (
-            constant(column[0], count) if _is_constant(column) else picked(column)
+            constant(column[0], count) if is_constant(column) else picked(column)
             for column in (self.weights, self.ratings)
         )
         return Events(offsets, picked(self.items), picked(self.occurred_at), weights, ratings)
@@ -172,7 +172,8 @@ def constant(value: float, count: int) -> Float32s:
     return np.broadcast_to(np.float32(value), count)
 
 
-def _is_constant(column: Float32s) -> bool:
+def is_constant(column: Float32s) -> bool:
+    """Whether a column was made by `constant`, and is not empty."""
     return len(column) > 0 and column.strides == (0,)
 
 

@@ -9,21 +9,21 @@ with recommendations as (
 ),
 
 lists as (
-    select user_id, list_sort(list(cast(hash(item_id) % 4294967296 as uinteger))) as digests
+    select hash(user_id) as user_digest, list_sort(list(cast(hash(item_id) % 4294967296 as uinteger))) as digests
     from recommendations
     group by user_id
 ),
 
 neighbours as (
     select
-        user_id,
+        user_digest,
         unnest(digests) as mine,
         unnest(list_prepend(null, digests)) as previous
     from lists
 ),
 
 suspects as (
-    select distinct user_id from neighbours
+    select distinct user_digest from neighbours
     where mine = previous
 ),
 
@@ -33,7 +33,7 @@ final as (
         recommendations.item_id,
         count(*) as times
     from recommendations
-    semi join suspects on recommendations.user_id is not distinct from suspects.user_id
+    semi join suspects on hash(recommendations.user_id) = suspects.user_digest
     group by recommendations.user_id, recommendations.item_id
     having count(*) > 1
 )
