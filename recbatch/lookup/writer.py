@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recbatch import schemas, store
+from recbatch import _ids, schemas, store
 from recbatch.contracts import Int32s, Int64s
 from recbatch.errors import DataError
 
@@ -53,32 +53,34 @@ class _Names:
 
     def places(self, texts: pa.ChunkedArray, table: str) -> Int32s:
         """The place of each id; -1 for null."""
-        found, chunks = _found(texts, self.ids)
-        if found.null_count:
-            unknown = chunks[0].dictionary.filter(found.is_null())[0]
+        of_dictionary, chunks = _found(texts, self.ids)
+        if (of_dictionary < 0).any():
+            unknown = chunks[0].dictionary.filter(pa.array(of_dictionary < 0))[0]
             raise DataError(f"{table}: item {unknown} does not stand in items; run the night again")
-        return np.concatenate([_numpy(pc.fill_null(found.take(chunk.indices), -1)) for chunk in chunks])
+        return _taken(of_dictionary, chunks)
 
 
-def _found(texts: pa.ChunkedArray, among: pa.StringArray) -> tuple[pa.Array, list[pa.DictionaryArray]]:
-    """The place of each text of the dictionary that all chunks share, null for none; and the chunks.
+def _found(texts: pa.ChunkedArray, among: pa.StringArray) -> tuple[Int32s, list[pa.DictionaryArray]]:
+    """The place of each text of the dictionary that all chunks share, -1 for none; and the chunks.
 
     One dictionary for all row groups: looking up anything hashes all that it is looked up among.
     """
     chunks = texts.unify_dictionaries().chunks or [pa.array([], pa.string()).dictionary_encode()]
-    return pc.index_in(chunks[0].dictionary, value_set=among), chunks
+    found = pc.index_in(chunks[0].dictionary, value_set=among)
+    return np.asarray(pc.fill_null(found, -1), dtype=np.int32), chunks
+
+
+def _taken(of_dictionary: Int32s, chunks: list[pa.DictionaryArray]) -> Int32s:
+    """What holds of each row, -1 for null."""
+    return np.concatenate([_ids.taken(of_dictionary, chunk, -1) for chunk in chunks])
 
 
 class _Part:
-    """Rows of some users: whose they are (index into those users, ascending), and their columns."""
+    """Rows of some users, user by user: how many each has, and the columns."""
 
     def __init__(self, user_of: Int32s, columns: tuple[np.ndarray, ...], users: int) -> None:
-        self.columns = columns
         self.counts: Int64s = np.bincount(user_of, minlength=users)
-        first = np.concatenate([[0], np.cumsum(self.counts)])[:-1]
-        self.place = np.arange(len(user_of)) - first[user_of]
-        """Shape (rows,): place of each row among its user's."""
-        self.user_of = user_of
+        self.columns = columns
 
 
 class _Rows:
@@ -118,16 +120,14 @@ class _Rows:
             raise self._stranger(self._rest["user_id"][0])
 
     def _columns(self, rows: pa.Table, users: pa.StringArray) -> tuple[np.ndarray, ...]:
-        user, users_of = _found(rows["user_id"], users)  # the dictionary holds more users than these rows
-        user_of = pa.chunked_array([user.take(chunk.indices) for chunk in users_of])
-        if user_of.null_count:
-            raise self._stranger(rows["user_id"].filter(user_of.is_null())[0])
-        source, sources_of = _found(rows["source"], pa.array(schemas.SOURCES))
+        user_of = _taken(*_found(rows["user_id"], users))  # the dictionary holds more users than these rows
+        if (user_of < 0).any():
+            raise self._stranger(rows["user_id"].filter(pa.array(user_of < 0))[0])
         return (
-            user_of.to_numpy(),
+            user_of,
             self._names.places(rows["item_id"], self._name),
             rows["score"].to_numpy(),
-            np.concatenate([_numpy(source.take(chunk.indices)) for chunk in sources_of]).astype(np.int8),
+            _taken(*_found(rows["source"], pa.array(schemas.SOURCES))).astype(np.int8),
             self._names.places(rows["because_item_id"], self._name),
         )
 
@@ -154,11 +154,12 @@ def _schema(names: _Names, k: int) -> pa.Schema:
 def _batch(users: pa.StringArray, lists: _Part, buffer: _Part, names: _Names, schema: pa.Schema) -> pa.RecordBatch:
     """Interleaves lists and buffer: of each user first the one, then the other."""
     offsets = np.concatenate([[0], np.cumsum(lists.counts + buffer.counts)])
+    turns = np.stack([lists.counts, buffer.counts], axis=1).ravel()
+    is_ours = np.repeat(np.tile([True, False], len(users)), turns)
     columns = []
     for ours, theirs in zip(lists.columns, buffer.columns, strict=True):
-        whole = np.empty(offsets[-1], dtype=ours.dtype)
-        whole[offsets[lists.user_of] + lists.place] = ours
-        whole[(offsets[:-1] + lists.counts)[buffer.user_of] + buffer.place] = theirs
+        whole = np.empty(len(is_ours), dtype=ours.dtype)
+        whole[is_ours], whole[~is_ours] = ours, theirs
         columns.append(whole)
     return _record(users, offsets, columns, names, schema)
 
