@@ -8,7 +8,6 @@ A run without the file is scored in full: it is older, or a user was forgotten i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -25,7 +24,7 @@ from recbatch.contracts import NO_ITEM, Bools, Dataset, Int32s, Json, Lists
 from recbatch.score import Ranker
 from recbatch.store import Lake
 
-from ._run import versions
+from ._parent import sound, versions
 
 FILE = "user_digests.npy"
 _TABLES = (schemas.RECOMMENDATIONS, schemas.RECOMMENDATIONS_BUFFER)
@@ -97,7 +96,7 @@ class Parent:
         if parent is None or digests.users is None or parent.get("scored_with") != digests.shared:
             return None
         folder = lake.run(parent["run_id"])
-        if not config.score.reuse or not _sound(folder, parent):
+        if not config.score.reuse or not sound(folder, parent, (*_TABLES, schemas.USERS), FILE):
             return None
         users = pq.read_table(folder / schemas.USERS.name, columns=["user_id"], partitioning=None)["user_id"]
         was = np.load(folder / FILE, allow_pickle=False)
@@ -161,18 +160,6 @@ def _groups(folder: Path) -> list[_Group]:
             users = (str(told.min), str(told.max)) if told is not None and told.has_min_max else None
             found.append(_Group(path, number, metadata, users))
     return found
-
-
-def _sound(folder: Path, parent: Json) -> bool:
-    """Whether every file that rows are taken from is what the manifest says."""
-    wanted = tuple(f"{table.name}/" for table in (*_TABLES, schemas.USERS))
-    files = {name: facts for name, facts in parent["files"].items() if name == FILE or name.startswith(wanted)}
-
-    def sound(name: str) -> bool:
-        return (folder / name).is_file() and store.sha256_file(folder / name) == files[name]["sha256"]
-
-    with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter to others
-        return FILE in files and all(pool.map(sound, files))
 
 
 def _codes(column: pa.ChunkedArray, among: pa.Array) -> Int32s:

@@ -88,7 +88,7 @@ def night(
     model, outcome = judge_or_fall_back(lake, model, data, config, parent, say)
 
     say.stage("index")
-    plan = make_plan(lake, model, outcome, data, popular(), config, rules, allow_degraded)
+    plan = make_plan(lake, model, outcome, data, popular(), config, rules, allow_degraded, parent)
     say.event("index", engine=plan.engine, decisions=plan.decisions)
 
     say.stage("score")

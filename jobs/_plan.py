@@ -8,7 +8,7 @@ import numpy as np
 
 from recbatch import index, score
 from recbatch.config import Config
-from recbatch.contracts import AuditResult, Certificate, Dataset, Popular
+from recbatch.contracts import AuditResult, Certificate, Dataset, Json, Popular
 from recbatch.evaluate import Outcome
 from recbatch.rules import Rules
 from recbatch.score import Ranker
@@ -46,11 +46,12 @@ def plan(
     config: Config,
     rules: Rules,
     allow_degraded: str | None,
+    parent: Json | None,
 ) -> Plan:
     """The ranker for tonight: certified search by the served weights, or popularity only after a failed gate.
 
     Decisions that were taken by timing are stored beside the model, and taken again by later nights with it.
-    `everything` is the popularity of all titles, by every event.
+    `everything` is the popularity of all titles, by every event; `parent` the manifest of the run before.
 
     Raises:
         DataError: embeddings are not finite or have collapsed.
@@ -84,7 +85,7 @@ def plan(
         decided=decided.get("lists"),
     )
     ranker = Ranker(popular, towers, catalogue, built.index, config.score.keep_seen, profiles, rules)
-    similar = neighbours(catalogue, config, decided.get("similar"))
+    similar = neighbours(lake, catalogue, data, config, parent, decided.get("similar"))
     audits = [*outcome.gate, _certified("index_certificate", built.certificate, "users")]
     lines, taken = built.decisions, {"lists": built.calibration}
     if similar:

@@ -21,10 +21,12 @@ from recbatch.evaluate import Outcome
 from recbatch.publish import TableWriter
 from recbatch.rules import NONE, Rules
 
+from . import _similar
 from ._earlier import account
 from ._lake import Done
 from ._later import meanwhile
 from ._model import Model
+from ._parent import versions
 from ._plan import Plan
 from ._price import Price, price_table
 from ._rules import pairs_table
@@ -74,10 +76,8 @@ def write_tables(
         return rows | {schemas.HISTORIES.name: _write_histories(folder, data, config)}
 
     with meanwhile(others) as written:
-        similar = schemas.arrow(schemas.SIMILAR_ITEMS).empty_table()
-        if catalogue and plan.neighbours:
-            similar = score.similar_items(catalogue, data, plan.neighbours.index, config.score.similar)
-        return {schemas.SIMILAR_ITEMS.name: publish.write_table(folder, schemas.SIMILAR_ITEMS, similar)} | written()
+        rows = _similar.write(folder, plan.neighbours, catalogue, data, config)
+        return {schemas.SIMILAR_ITEMS.name: rows} | written()
 
 
 def _write_histories(folder: Path, data: Dataset, config: Config) -> int:
@@ -146,6 +146,7 @@ def head(
         "engine": plan.engine,
         "certificate": asdict(certificate) | {"passed": certificate.passed} if certificate else None,
         "similar_certificate": asdict(nearest) | {"passed": nearest.passed} if nearest else None,
+        "similar_from": plan.neighbours.key if plan.neighbours else None,
         "measured": [asdict(result) for result in plan.audits],
         "metrics": [asdict(row) for row in outcome.metrics if row.segment == "all"],
         "differences": [asdict(row) for row in outcome.differences],
@@ -264,11 +265,3 @@ class Night:
 def machine() -> Json:
     """The machine, as far as it shapes a result."""
     return {"cores": len(os.sched_getaffinity(0)), "architecture": platform.machine(), "system": platform.system()}
-
-
-def versions() -> Json:
-    """Versions of what computes, without importing any of it."""
-    from importlib.metadata import version
-
-    names = ("tensorflow", "tensorflow-recommenders", "scann", "numpy", "pyarrow", "duckdb")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}

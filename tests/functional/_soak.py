@@ -210,7 +210,7 @@ class Soak:
         data = _input.Input(chosen, night).dataset(lake, night)
         model = _model.of_parent(lake, data, chosen, head, "the same night once more")
         popular = score.by_popularity(data, data.events, data.run_date, chosen.popular)
-        plan = _plan.plan(lake, model, evaluate.nothing_judged("law 8"), data, popular, chosen, NONE, None)
+        plan = _plan.plan(lake, model, evaluate.nothing_judged("law 8"), data, popular, chosen, NONE, None, None)
         assert (head["engine"], plan.engine) == ("exact", "brute")
         k, length = chosen.score.k, chosen.score.k + chosen.score.buffer
         users = np.arange(data.num_users, dtype=np.int32)

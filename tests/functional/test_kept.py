@@ -58,12 +58,45 @@ def test_tables_are_those_of_a_full_rescoring_byte_by_byte(two):
     full = cli.night(SECOND, *RELOAD, "--force", "--set", "score.reuse=false")
     assert (done["run_id"], full["run_id"]) == (f"{SECOND}.1", f"{SECOND}.2")
     assert full["kept_users"] == 0
+    assert similar(cli, full)[1] is False
     assert done["kept_users"] > done["users"] / 2
     assert done["scored_with"] == full["scored_with"]
     kept, anew = files(cli, done["run_id"]), files(cli, full["run_id"])
     same = [name for name in kept if name.split("/")[0] not in ("audits", "report.html", "lookup.arrow")]
     assert {*LISTS, "user_digests.npy", "users/part-00000.parquet"} <= set(same)
     assert {name: kept[name] for name in same} == {name: anew[name] for name in same}
+
+
+def similar(cli, done):
+    """Inodes of the table's files, and whether the night took them over."""
+    folder = cli.lake / "runs" / done["run_id"] / "similar_items"
+    taken = any("since neither the model nor a title has changed" in line for line in done["decisions"])
+    return [path.stat().st_ino for path in sorted(folder.iterdir())], taken
+
+
+def test_neighbours_are_the_parents_while_model_and_titles_stay(_two):
+    cli, done, _, _ = _two
+    first = store.read_checked_json(cli.lake / "runs" / f"{FIRST}.1" / "manifest.json")
+    assert done["similar_certificate"] == first["similar_certificate"]
+    assert similar(cli, done) == (similar(cli, first)[0], True)
+
+
+def test_neighbours_are_searched_for_where_anything_is_different(two):
+    cli, done, _, _ = two
+    fewer = cli.night(SECOND, *RELOAD, "--force", "--set", "rules.eligible=\"item_id <> '1'\"")
+    assert similar(cli, fewer)[1] is False
+    assert cli.rows("select count(*) as n from similar_items where '1' in (item_id, similar_item_id)") == [{"n": 0}]
+    other = cli.night(SECOND, *RELOAD, "--force", "--set", "score.similar=7")
+    assert similar(cli, other)[1] is False
+    assert other["rows"]["similar_items"] == 7 * other["items"]
+    path = cli.lake / "runs" / f"{FIRST}.1" / "similar_items" / "part-00000.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    anew = cli.night(SECOND, *RELOAD, "--force")
+    assert similar(cli, anew)[1] is False
+    name = "similar_items/part-00000.parquet"
+    assert files(cli, anew["run_id"])[name] == files(cli, done["run_id"])[name]
 
 
 def test_who_did_something_or_was_denied_something_is_ranked_anew(_two):
