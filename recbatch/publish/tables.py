@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def parquet_writer(path: Path, schema: pa.Schema, sorted_by: Sequence[str] | Non
     """
     numbers = [field.name for field in schema if pa.types.is_floating(field.type)]
     stream = pa.output_stream(str(path), compression=None, buffer_size=_BUFFER_BYTES)
-    writer = pq.ParquetWriter(
+    writer = _Writer(
         stream,
         schema,
         compression="zstd",
@@ -44,6 +45,13 @@ def parquet_writer(path: Path, schema: pa.Schema, sorted_by: Sequence[str] | Non
     )
     writer.file_handle = stream  # as if the writer had opened the path itself: it closes the stream
     return writer
+
+
+class _Writer(pq.ParquetWriter):  # type: ignore[misc]
+    def __del__(self) -> None:
+        """An abandoned file is let go quietly: ending it would fail like what went before, and print that."""
+        with contextlib.suppress(OSError):
+            self.close()
 
 
 def _leaf(field: pa.Field) -> str:
@@ -78,7 +86,8 @@ class TableWriter:
         if kind is None:
             self.next_file()
         elif self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(OSError):  # what went wrong is known
+                self._writer.close()
 
     def write(self, rows: pa.Table) -> None:
         """Adds rows behind those already written.

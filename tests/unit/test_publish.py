@@ -1,5 +1,8 @@
 """Tables on disk, run ids, and what readers without DuckDB are told."""
 
+import errno
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -442,3 +445,37 @@ def test_a_write_that_fails_names_the_folder(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space") as told:
         publish.write_table(tmp_path, schemas.POPULAR, rows(3))
     assert told.value.filename == str(tmp_path / "popular")
+
+
+_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import numpy as np, pyarrow as pa
+from recbatch import schemas
+from recbatch.publish import TableWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+random = np.random.default_rng(0)
+rows = 300_000
+text = pa.array([str(n) for n in random.integers(10**9, size=rows)])
+columns = [text, np.ones(rows, np.int16), text, text, random.random(rows, np.float32)]
+table = pa.table(dict(zip(schemas.SIMILAR_ITEMS.column_names, columns)))
+writer = TableWriter(Path(sys.argv[1]), schemas.SIMILAR_ITEMS)
+try:
+    if sys.argv[2] == "ended":
+        with writer:
+            writer.write(table)
+    else:
+        writer.write(table)
+except OSError as error:
+    print(error.errno, error.filename)
+del writer
+"""
+
+
+@pytest.mark.parametrize("how", ["ended", "abandoned"])
+def test_a_file_that_may_not_grow_is_named_once(how, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, str(tmp_path), how], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{errno.EFBIG} {tmp_path / 'similar_items'}\n"
