@@ -6,11 +6,14 @@ Where an earlier night has left its code (`kernels`), it is used from the start.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
+import platform
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from recbatch.contracts import Float32s
 
@@ -20,6 +23,9 @@ CHUNK = 64
 """Scores compared at a time; a block is as wide as a whole number of chunks."""
 LINE = 64
 """Bytes of a line of the cache."""
+TILE_ROWS, TILE_COLUMNS, TILE_DEPTH = 16, 32, 16
+"""Queries and candidates (two registers) that the matrix unit meets at once, and how many numbers deep."""
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 _DUE_AFTER = 3.0e11
 """Multiplications and additions, about 2 s of matrix product on two cores, after which compiling pays."""
 
@@ -56,6 +62,8 @@ class VectorUnit:
     """Whether it multiplies and adds in one step."""
     has_bytes: bool
     """Whether it multiplies and sums four bytes at a time (AVX-512 VNNI)."""
+    has_tiles: bool
+    """Whether it multiplies matrices of bytes, and the system lets this process do so (AMX)."""
 
 
 @functools.cache
@@ -65,7 +73,30 @@ def vector_unit() -> VectorUnit:
 
     has = binding.get_host_cpu_features()
     length = 16 if has.get("avx512f") else 8
-    return VectorUnit(length, 2 * length, 12 if length == 16 else 6, bool(has.get("fma")), bool(has.get("avx512vnni")))
+    has_bytes = bool(has.get("avx512vnni"))
+    has_tiles = has_bytes and bool(has.get("amx-tile")) and bool(has.get("amx-int8")) and _may_use_tiles()
+    return VectorUnit(length, 2 * length, 12 if length == 16 else 6, bool(has.get("fma")), has_bytes, has_tiles)
+
+
+def _may_use_tiles() -> bool:
+    """Linux keeps room for these registers only for processes that ask: arch_prctl(ARCH_REQ_XCOMP_PERM, 18)."""
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        return False
+    return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0)
+
+
+def tile_shapes(width: int) -> npt.NDArray[np.uint8]:
+    """What `_tiles.begin` takes: rows, and bytes per row, of each register, for rows of so many numbers.
+
+    Shape (64,): palette 1; from byte 16 on two bytes per register, from byte 48 on one.
+    """
+    shapes = np.zeros(64, dtype=np.uint8)
+    shapes[0], rest = 1, width % TILE_DEPTH or TILE_DEPTH
+    shapes[16:32:2] = 4 * TILE_DEPTH
+    shapes[48:56] = TILE_ROWS
+    shapes[16 + 2 * 5] = 4 * rest
+    shapes[48 + 6 : 48 + 8] = rest
+    return shapes
 
 
 def zeros(*shape: int) -> Float32s:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recbatch._compiling import CHUNK, vector_unit, zeros
+from recbatch._compiling import CHUNK, TILE_ROWS, tile_shapes, vector_unit, zeros
 from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
 from recbatch.index import _loops, _rounded
 from recbatch.index._rounded import RoundedCandidates
@@ -62,7 +62,7 @@ def packed(candidates: Float32s, *, in_bytes: bool) -> Packed:
     """
     columns = vector_unit().columns
     if in_bytes:
-        return _rounded.candidates(candidates, columns)
+        return _rounded.candidates(candidates, columns, in_tiles=vector_unit().has_tiles)
     dim, whole, count = candidates.shape[1], len(candidates) // columns, -(-len(candidates) // columns)
     panels = zeros(count, dim, columns)
     panels[:whole] = candidates[: whole * columns].reshape(whole, columns, dim).transpose(0, 2, 1)
@@ -100,11 +100,14 @@ def search(
         How many scores were told apart one by one, because too many lay too near each other.
     """
     rows, dim = vector_unit().rows, queries.shape[1]
+    shapes: tuple[Any, ...] = ()
     if isinstance(packed, RoundedCandidates):
+        if packed.in_tiles:
+            rows, shapes = TILE_ROWS, (tile_shapes(packed.panels.shape[1]),)
         rounded = _rounded.queries(queries, packed, rows)
         groups: Any = (rounded.bytes, rounded.starts, rounded.steps, rounded.bases)
         panels: Any = packed.panels
-        search, slack = _SEARCH_BYTES, 2 * rounded.bound
+        search, slack = _SEARCH_TILES if packed.in_tiles else _SEARCH_BYTES, 2 * rounded.bound
     else:
         none = np.empty((0, 0), np.float32)
         groups = (zeros(-(-len(queries) // rows), dim, rows), none.view(np.int32), none, none)
@@ -112,8 +115,8 @@ def search(
         search, panels = _SEARCH_FLOATS, packed
     width, room = CHUNK * max(1, _BLOCK_CELLS // (dim * CHUNK)), into.values.shape[1]
     return search(
-        queries, candidates, panels, *groups, zeros(rows, width), k, ends, excluded, slack, into.values, into.items,
-        into.counts, into.floors, into.next_excluded, zeros(1, width), np.empty(room, np.uint64),
+        *shapes, queries, candidates, panels, *groups, zeros(rows, width), k, ends, excluded, slack, into.values,
+        into.items, into.counts, into.floors, into.next_excluded, zeros(1, width), np.empty(room, np.uint64),
     )  # fmt: skip
 
 
@@ -187,6 +190,12 @@ def _search() -> Any:
     return _loops.search(leaf(_loops.of_floats(vectors.products)), _select())
 
 
+def _search_tiles() -> Any:
+    from recbatch import _tiles
+
+    return _loops.in_tiles(_tiles.begin, part(_loops.search(_tiles.byte_products, _select())), _tiles.end)
+
+
 def _search_bytes() -> Any:
     from recbatch import _vectors as vectors
 
@@ -194,12 +203,13 @@ def _search_bytes() -> Any:
 
 
 _SEARCH = (
-    "int64(float32[:,::1], float32[:,::1], {words}[:,:,::1], {words}[:,:,::1], int32[:,::1], float32[:,::1],"
+    "int64({shapes}float32[:,::1], float32[:,::1], {words}[:,:,::1], {words}[:,:,::1], int32[:,::1], float32[:,::1],"
     " float32[:,::1], float32[:,::1], int64, int64[::1], int32[::1], float32[::1], float32[:,::1], int32[:,::1],"
     " int64[::1], float32[::1], int64[::1], float32[:,::1], uint64[::1])"
 )
-_SEARCH_FLOATS = Kernel("search", _SEARCH.format(words="float32"), _search)
-_SEARCH_BYTES = Kernel("search_bytes", _SEARCH.format(words="int32"), _search_bytes)
+_SEARCH_FLOATS = Kernel("search", _SEARCH.format(shapes="", words="float32"), _search)
+_SEARCH_BYTES = Kernel("search_bytes", _SEARCH.format(shapes="", words="int32"), _search_bytes)
+_SEARCH_TILES = Kernel("search_tiles", _SEARCH.format(shapes="uint8[::1], ", words="int32"), _search_tiles)
 _PAIRS = "float32[:,::1], float32[:,::1]"
 _PACK = Kernel("pack", "void(float32[:,::1], float32[:,:,::1])", lambda: _loops.pack)
 _SCORES = Kernel(

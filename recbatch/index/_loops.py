@@ -253,6 +253,24 @@ def search(products: Loop, select: Loop) -> Loop:
     return loop
 
 
+def in_tiles(begin: Loop, search: Loop, end: Loop) -> Loop:
+    """A search whose products are made by the matrix unit, whose registers have the given shapes meanwhile."""
+
+    def loop(
+        shapes, queries, candidates, panels, packed, starts, steps, bases, scores, k, ends, excluded, slack, values,
+        items, counts, floors, next_excluded, best, keys,
+    ):  # fmt: skip
+        begin(shapes)
+        scored = search(
+            queries, candidates, panels, packed, starts, steps, bases, scores, k, ends, excluded, slack, values, items,
+            counts, floors, next_excluded, best, keys,
+        )  # fmt: skip
+        end()
+        return scored
+
+    return loop
+
+
 def score(dot: Loop) -> Loop:
     """See `_compiled.scores_of`."""
 

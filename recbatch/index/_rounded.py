@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from recbatch._compiling import TILE_DEPTH, zeros
 from recbatch.contracts import Float32s, Int32s
 
 _MOST = 127
@@ -29,7 +30,10 @@ class RoundedCandidates:
     """Candidates less their mean, turned, in steps of one size for all."""
 
     panels: Int32s
-    """Shape (panels, dim / 4, candidates of a panel), four bytes in each number; what fills up holds the mean."""
+    """Shape (panels, dim / 4, candidates of a panel), four bytes in each number; what fills up holds the mean.
+
+    For the matrix unit in another order: the numbers of half of a panel's candidates stand before those of the others.
+    """
     mean: Float32s
     """Shape (dim,)."""
     turn: Float32s
@@ -41,6 +45,8 @@ class RoundedCandidates:
     """Length of the most that rounding took from a candidate."""
     apart: float
     """How far, per length of a query, float32 and turning can move a score."""
+    in_tiles: bool = False
+    """Whether the matrix unit multiplies them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,10 @@ class RoundedQueries:
     """Queries in steps of their own, grouped as they are scored."""
 
     bytes: Int32s
-    """Shape (groups, dim / 4, queries of a group), four bytes in each number."""
+    """Shape (groups, dim / 4, queries of a group), four bytes in each number.
+
+    For the matrix unit (groups, depth · queries, numbers of a query in a register): register by register.
+    """
     starts: Int32s
     """Shape (groups, queries of a group): what the middle of the candidates' bytes adds, taken off again."""
     steps: Float32s
@@ -65,12 +74,13 @@ def length_of_longest(vectors: np.ndarray[Any, Any]) -> float:
     return float(np.sqrt(squares.max(initial=0.0)))
 
 
-def candidates(candidates: Float32s, columns: int) -> RoundedCandidates:
+def candidates(candidates: Float32s, columns: int, *, in_tiles: bool = False) -> RoundedCandidates:
     """Rounds candidates.
 
     Args:
         candidates: shape (items, dim).
         columns: candidates of a panel.
+        in_tiles: whether the matrix unit will multiply them: in its order.
     """
     count, dim = candidates.shape
     mean = candidates.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -87,13 +97,17 @@ def candidates(candidates: Float32s, columns: int) -> RoundedCandidates:
         rounded[:count][part, :dim] = (whole + _MIDDLE).astype(np.uint8)
         longest = max(longest, length_of_longest(whole * step))
         lost = max(lost, length_of_longest(turned[part] - whole * step))
-    grouped = rounded.reshape(-1, columns, rounded.shape[1] // 4, 4).transpose(0, 2, 1, 3)
+    if in_tiles:
+        grouped = rounded.reshape(-1, 2, columns // 2, rounded.shape[1] // 4, 4).transpose(0, 1, 3, 2, 4)
+    else:
+        grouped = rounded.reshape(-1, columns, rounded.shape[1] // 4, 4).transpose(0, 2, 1, 3)
     skew = float(np.linalg.norm(turn.astype(np.float64) @ turn.T.astype(np.float64) - np.eye(dim)))
     # float32: in the score itself, in the mean's, in turning either side, in putting the mean and the bytes together.
     unit = (dim + 8) * 2.0**-24
     reach = (longest + lost) * (1 + skew + 2 * dim * unit) + float(np.linalg.norm(mean))
     apart = reach * (skew + (4 + 2 * np.sqrt(dim)) * unit / (1 - unit))
-    return RoundedCandidates(_words(grouped), mean, turn, step, longest, lost, float(apart))
+    panels = _words(grouped, -1, rounded.shape[1] // 4, columns)
+    return RoundedCandidates(panels, mean, turn, step, longest, lost, float(apart), in_tiles)
 
 
 def queries(queries: Float32s, of: RoundedCandidates, rows: int) -> RoundedQueries:
@@ -110,14 +124,15 @@ def queries(queries: Float32s, of: RoundedCandidates, rows: int) -> RoundedQueri
     steps = np.maximum(np.abs(turned).max(axis=1), np.finfo(np.float32).tiny) / np.float32(_MOST)
     scaled = turned / steps[:, None]
     whole = np.rint(scaled)
-    rounded = np.zeros((groups * rows, -(-dim // 4) * 4), dtype=np.int8)
+    deep = 4 * TILE_DEPTH if of.in_tiles else 4
+    rounded = np.zeros((groups * rows, -(-dim // deep) * deep), dtype=np.int8)
     rounded[:count, :dim] = whole
-    grouped = rounded.reshape(groups, rows, -1, 4).transpose(0, 2, 1, 3)
+    grouped = rounded.reshape(groups, rows, -1, deep).transpose(0, 2, 1, 3)
     starts = -_MIDDLE * rounded.sum(axis=1, dtype=np.int32)
     lengths, lost = _lengths(scaled) * steps, (_lengths(scaled - whole) + dim * 2.0**-16) * steps
     apart = lengths * (of.lost + of.apart) + lost * of.longest
     return RoundedQueries(
-        _words(grouped),
+        _words(grouped, groups, -1, TILE_DEPTH if of.in_tiles else rows),
         starts.reshape(groups, rows),
         _grouped(steps * of.step, groups, rows),
         _grouped(queries @ of.mean, groups, rows),
@@ -136,6 +151,8 @@ def _lengths(vectors: Float32s) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.asarray(np.sqrt(squares) * (1 + 2.0**-12))
 
 
-def _words(bytes_: np.ndarray[Any, Any]) -> Int32s:
-    """Four bytes along the last axis as one number."""
-    return np.ascontiguousarray(bytes_).view(np.int32)[..., 0]
+def _words(bytes_: np.ndarray[Any, Any], *shape: int) -> Int32s:
+    """Four bytes that follow each other as one number, from the start of a line of the cache."""
+    words = zeros(bytes_.size // 4).view(np.int32)
+    words.view(bytes_.dtype).reshape(bytes_.shape)[:] = bytes_
+    return words.reshape(shape)

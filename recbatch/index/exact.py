@@ -25,7 +25,7 @@ _BLOCK_CELLS = 2**23
 _MOST_ROWS = 1_024
 _COMPILED_ROWS = 240
 """Queries per call of the compiled search at most: a multiple of what it scores at once."""
-_AT_ONCE = 12
+_AT_ONCE = 48
 """A multiple of the queries that the compiled search scores at once on any machine."""
 _TOO_MANY = 2
 """So many times k scores of a query told apart one by one, on the way: bytes are too coarse for these candidates."""

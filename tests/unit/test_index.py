@@ -1,5 +1,7 @@
 """Laws of exact search: it equals sorting everything, however users are batched."""
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 import pytest
@@ -46,21 +48,29 @@ def test_exact_search_equals_sorting_everything(items, k):
     assert (scores[:, :-1] >= scores[:, 1:]).all()
 
 
-IN_BYTES = [False, True] if _compiling.vector_unit().has_bytes else [False]
-"""A machine that does not multiply bytes never looks at them."""
+UNIT = _compiling.vector_unit()
+LOOKS = [(False, False), *[(True, False)] * UNIT.has_bytes, *[(True, True)] * UNIT.has_tiles]
+"""In bytes, in tiles: a machine that does not multiply them never looks at them."""
 
 
 def twins_agree(queries, candidates, k, exclude):
     plain = ExactIndex(candidates, compiled=False).search(queries, k, exclude)
-    for in_bytes in IN_BYTES:
-        compiled = ExactIndex(candidates, compiled=True, in_bytes=in_bytes).search(queries, k, exclude)
+    for in_bytes, in_tiles in LOOKS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_compiled, "vector_unit", lambda in_tiles=in_tiles: replace(UNIT, has_tiles=in_tiles))
+            index = ExactIndex(candidates, compiled=True, in_bytes=in_bytes)
+            compiled = index.search(queries, k, exclude)
+        assert (in_bytes, in_tiles) == (
+            isinstance(index._packed[0], _rounded.RoundedCandidates),
+            getattr(index._packed[0], "in_tiles", False),
+        )
         np.testing.assert_array_equal(compiled[0], plain[0])
         np.testing.assert_array_equal(compiled[1].view(np.int32), plain[1].view(np.int32))
 
 
 @pytest.mark.parametrize("items", [1, 63, 65, 700, 5000])
 @pytest.mark.parametrize("k", [1, 100])
-@pytest.mark.parametrize("dim", [3, 16, 65])
+@pytest.mark.parametrize("dim", [3, 16, 65, 128])
 @pytest.mark.parametrize("width", [128, 4_608])
 def test_the_compiled_search_equals_numpys_in_every_bit(items, k, dim, width, monkeypatch):
     monkeypatch.setattr(_compiled, "_BLOCK_CELLS", width * dim)
@@ -107,6 +117,27 @@ def test_the_twins_agree_where_nothing_tells_scores_apart(k):
     twins_agree(queries, candidates, k, random_exclusions(generator, 35, 3000, 2999))
 
 
+@pytest.mark.parametrize("dim", [1, 4, 63, 64, 65, 193])
+def test_tiles_hold_the_same_bytes_register_by_register(dim):
+    generator = np.random.default_rng(dim)
+    queries, candidates = (generator.normal(size=(count, dim)).astype(np.float32) for count in (50, 70))
+    plain, tiled = (_rounded.candidates(candidates, 32, in_tiles=in_tiles) for in_tiles in (False, True))
+    ours, theirs = _rounded.queries(queries, tiled, 16), _rounded.queries(queries, plain, 16)
+    words = plain.panels.shape[1]
+    assert plain.panels.shape == tiled.panels.shape
+    halves = tiled.panels.reshape(len(tiled.panels), 2, words, 16)
+    np.testing.assert_array_equal(np.concatenate([halves[:, 0], halves[:, 1]], axis=2), plain.panels)
+    registers = ours.bytes.reshape(len(ours.bytes), -1, 16, 16)
+    by_query = registers.transpose(0, 2, 1, 3).reshape(len(ours.bytes), 16, -1)
+    np.testing.assert_array_equal(by_query[:, :, :words].transpose(0, 2, 1), theirs.bytes)
+    assert not by_query[:, :, words:].any()
+    for name in ("starts", "steps", "bases", "bound"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    shapes = _compiling.tile_shapes(words)
+    assert (shapes[26], shapes[54], shapes[55]) == (4 * ((words - 1) % 16 + 1), *[(words - 1) % 16 + 1] * 2)
+    assert tiled.panels.ctypes.data % 64 == ours.bytes.ctypes.data % 64 == 0, "a row across two lines costs two loads"
+
+
 @pytest.mark.parametrize("shift", [0.0, 30.0, 1e-30, 1e15])
 @pytest.mark.parametrize("dim", [1, 5, 64, 193])
 def test_a_rounded_score_lies_within_its_bound(dim, shift):
@@ -138,7 +169,9 @@ def test_bytes_that_tell_nothing_apart_are_given_up():
     for _ in range(2):
         for found, expected in zip(coarse.search(queries, 50, nothing), fine.search(queries, 50, nothing), strict=True):
             np.testing.assert_array_equal(found, expected)
-    assert [isinstance(packed, _rounded.RoundedCandidates) for packed in coarse._packed] == IN_BYTES[::-1]
+    assert [isinstance(packed, _rounded.RoundedCandidates) for packed in coarse._packed] == (
+        [True, False] if UNIT.has_bytes else [False]
+    )
 
 
 def test_scores_have_the_same_bits_compiled_and_not():
