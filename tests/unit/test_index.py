@@ -117,6 +117,16 @@ def test_the_twins_agree_where_nothing_tells_scores_apart(k):
     twins_agree(queries, candidates, k, random_exclusions(generator, 35, 3000, 2999))
 
 
+def test_tiles_are_left_alone_where_the_system_does_not_give_them(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(_compiling.platform, "machine", lambda: "aarch64")
+        assert not _compiling._may_use_tiles()
+    with monkeypatch.context() as patch:
+        patch.setattr(_compiling, "_ARCH_PRCTL", 100_000)  # a call that no Linux knows, and refuses
+        assert not _compiling._may_use_tiles()
+    assert _compiling._may_use_tiles() or not UNIT.has_tiles
+
+
 @pytest.mark.parametrize("dim", [1, 4, 63, 64, 65, 193])
 def test_tiles_hold_the_same_bytes_register_by_register(dim):
     generator = np.random.default_rng(dim)
