@@ -102,15 +102,12 @@ def write(folder: Path, found: Neighbours | None, catalogue: Catalogue | None, d
 
 def _key(unit: Float32s, catalogue: Catalogue, data: Dataset, config: Config) -> str:
     places = pa.array(catalogue.positions)
-    names = pa.table({"item_id": data.item_ids.take(places), "title": data.titles.take(places)})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, names.schema) as writer:
-        writer.write_table(names)
     depends_on: Json = {
         "recbatch": __version__,
         "versions": versions(),
         "vectors": hashlib.sha256(np.ascontiguousarray(unit).data).hexdigest(),
-        "names": hashlib.sha256(sink.getvalue()).hexdigest(),
+        "item_ids": data.item_ids.take(places).to_pylist(),
+        "titles": data.titles.take(places).to_pylist(),
         "count": config.score.similar,
         "index": config.index.model_dump(mode="json"),
         "seed": config.seed,

@@ -24,7 +24,7 @@ _OPERATIONS_PER_CORE = 6.0e10
 _TIMES_WITH_BYTES = 2.5
 """So many times more where bytes come first: 190 to 270e9."""
 _TIMES_WITH_TILES = 4.0
-"""So many times more where the matrix unit multiplies them."""
+"""So many times more where the matrix unit multiplies them: 160 to 390e9 at 64 columns, 890e9 at 193."""
 _SAMPLE = 512
 """Users that every setting is measured on."""
 _LEAST_SECONDS = 0.2

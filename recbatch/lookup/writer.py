@@ -53,26 +53,11 @@ class _Names:
 
     def places(self, texts: pa.ChunkedArray, table: str) -> Int32s:
         """The place of each id; -1 for null."""
-        of_dictionary, chunks = _found(texts, self.ids)
-        if (of_dictionary < 0).any():
-            unknown = chunks[0].dictionary.filter(pa.array(of_dictionary < 0))[0]
+        found = _ids.positions(texts, self.ids)
+        if np.count_nonzero(found < 0) > texts.null_count:
+            unknown = texts.filter(pa.array(found < 0)).drop_null()[0]
             raise DataError(f"{table}: item {unknown} does not stand in items; run the night again")
-        return _taken(of_dictionary, chunks)
-
-
-def _found(texts: pa.ChunkedArray, among: pa.StringArray) -> tuple[Int32s, list[pa.DictionaryArray]]:
-    """The place of each text of the dictionary that all chunks share, -1 for none; and the chunks.
-
-    One dictionary for all row groups: looking up anything hashes all that it is looked up among.
-    """
-    chunks = texts.unify_dictionaries().chunks or [pa.array([], pa.string()).dictionary_encode()]
-    found = pc.index_in(chunks[0].dictionary, value_set=among)
-    return np.asarray(pc.fill_null(found, -1), dtype=np.int32), chunks
-
-
-def _taken(of_dictionary: Int32s, chunks: list[pa.DictionaryArray]) -> Int32s:
-    """What holds of each row, -1 for null."""
-    return np.concatenate([_ids.taken(of_dictionary, chunk, -1) for chunk in chunks])
+        return found
 
 
 class _Part:
@@ -120,14 +105,14 @@ class _Rows:
             raise self._stranger(self._rest["user_id"][0])
 
     def _columns(self, rows: pa.Table, users: pa.StringArray) -> tuple[np.ndarray, ...]:
-        user_of = _taken(*_found(rows["user_id"], users))  # the dictionary holds more users than these rows
+        user_of = _ids.positions(rows["user_id"], users)
         if (user_of < 0).any():
             raise self._stranger(rows["user_id"].filter(pa.array(user_of < 0))[0])
         return (
             user_of,
             self._names.places(rows["item_id"], self._name),
             rows["score"].to_numpy(),
-            _taken(*_found(rows["source"], pa.array(schemas.SOURCES))).astype(np.int8),
+            _ids.positions(rows["source"], pa.array(schemas.SOURCES)).astype(np.int8),
             self._names.places(rows["because_item_id"], self._name),
         )
 
