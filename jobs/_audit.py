@@ -109,7 +109,7 @@ def close(
     if verdict.blocked:
         verdict.stop(publish.block(lake, folder))
     publish.promote(lake, folder)
+    _lake.forget_progress(lake)  # from here on a start after a kill puts the run into the catalog: nothing is resumed
     _lake.commit(lake, [*live, head["run_id"]])
     publish.unblock(lake)
-    _lake.forget_progress(lake)
     return Night(head)

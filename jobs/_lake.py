@@ -44,6 +44,8 @@ def repair(lake: Lake) -> list[str]:
         for copy in publish.half_replaced(parent):
             store.discard(lake, copy)
     adopted = publish.orphans(lake, live)
+    if adopted:
+        forget_progress(lake)
     if adopted or (live and (publish.withdrawal_unfinished(lake) or publish.catalog_differs(lake))):
         live = sorted({*live, *adopted}, key=store.run_key)
         views.write_catalog(lake, live)
