@@ -1,4 +1,4 @@
-"""Products of bytes by the matrix unit of newer Intel processors (AMX), 16 queries by 32 candidates, as LLVM code.
+"""Products of bytes by the matrix unit of newer Intel processors (AMX), 16 rows by 32 candidates, as LLVM code.
 
 Eight registers of 16 rows of 64 bytes each: two take sums, the others four bytes of each query or candidate per number,
 16 numbers deep, and what is left of the depth. Imported when the loops are compiled, since it needs numba.
@@ -61,7 +61,7 @@ def byte_products(
         left, _, _ = llvm.sheet_of(context, builder, kinds[0], arguments[0], group)
         right, width, _ = llvm.sheet_of(context, builder, kinds[5], arguments[5], arguments[6])
         own = [llvm.row_of(context, builder, kinds[i], arguments[i], group)[0] for i in (1, 2, 3)]
-        summed = _sums(builder, left, right, width)
+        summed = _products(builder, left, right, width)
         for row in range(TILE_ROWS):
             out, _ = llvm.row_of(context, builder, kinds[7], arguments[7], width.type(row))
             start, step, base = (llvm.spread(builder, line, width.type(row)) for line in own)
@@ -77,41 +77,96 @@ def byte_products(
     return llvm.in_rows(whole), generate
 
 
-def _sums(builder: Any, left: Any, right: Any, width: Any) -> Any:
-    """Where the sums of all pairs stand, row by row, over `width` numbers of four bytes."""
-    summed = cgutils.alloca_once(builder, ir.ArrayType(llvm.INT, TILE_ROWS * TILE_COLUMNS))
-    summed.align = LINE
-    summed = builder.bitcast(summed, llvm.INT.as_pointer())
-    depth = width.type(TILE_DEPTH)
+@intrinsic  # type: ignore[untyped-decorator]
+def byte_shares(
+    context: Any, events: Any, scales: Any, panels: Any, panel: Any, steps: Any, part: Any, first: Any, end: Any,
+    shares: Any, event: Any, column: Any,
+) -> Any:  # fmt: skip
+    """As `_vectors.byte_shares`, for 16 events that stand row by row, bytes of both signed; the first part begins anew.
+
+    From `first` to `end` are whole registers of words.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, (panel, part, low, high, event, column) = signature.args, (arguments[i] for i in (3, 5, 6, 7, 9, 10))
+        left, _, words = llvm.sheet_of(context, builder, kinds[0], arguments[0], part.type(0))
+        right, _, columns = llvm.sheet_of(context, builder, kinds[2], arguments[2], panel)
+        own, of_columns = (llvm.row_of(context, builder, kinds[i], arguments[i], part)[0] for i in (1, 4))
+        summed, stride = _summed(builder), builder.mul(words, words.type(4))
+        with cgutils.for_range_slice(builder, low, high, low.type(TILE_DEPTH)) as (start, _):
+            below = builder.gep(right, [builder.mul(start, columns)])
+            halves = below, builder.gep(below, [columns.type(TILE_COLUMNS // 2)])
+            _add(builder, "tdpbssd", _WHOLE, (builder.gep(left, [start]), *halves), stride, _LONG(4 * TILE_COLUMNS))
+        _store(builder, summed)
+        places = [builder.add(column, column.type(start)) for start in range(0, TILE_COLUMNS, llvm.LENGTH)]
+        worth = [llvm.load(builder, of_columns, place, llvm.floats()) for place in places]
+        is_first = builder.icmp_signed("==", part, part.type(0))
+        nothing = ir.Constant(llvm.floats(), [0.0] * llvm.LENGTH)
+        for row in range(TILE_ROWS):
+            out, _ = llvm.row_of(context, builder, kinds[8], arguments[8], builder.add(event, event.type(row)))
+            scale = llvm.spread(builder, own, words.type(row))
+            for number, (place, step) in enumerate(zip(places, worth, strict=True)):
+                at = words.type(row * TILE_COLUMNS + number * llvm.LENGTH)
+                total = llvm.load(builder, summed, at, ir.VectorType(llvm.INT, llvm.LENGTH))
+                added = builder.fmul(builder.sitofp(total, llvm.floats()), step)
+                so_far = builder.select(is_first, nothing, llvm.load(builder, out, place, llvm.floats()))
+                llvm.store(builder, out, place, [llvm.fused_sum(builder, added, scale, so_far)])
+        return context.get_dummy_value()
+
+    whole = types.void(events, scales, panels, panel, steps, part, first, end, shares, event, column)
+    return llvm.in_rows(whole), generate
+
+
+def _products(builder: Any, left: Any, right: Any, width: Any) -> Any:
+    """Where the sums of all pairs stand, row by row, over `width` numbers of four bytes, which stand by registers."""
+    summed, depth, stride = _summed(builder), width.type(TILE_DEPTH), _LONG(4 * TILE_DEPTH)
     halves = right, builder.gep(right, [builder.mul(width, width.type(TILE_COLUMNS // 2))])
 
     def add(registers: tuple[int, int, int], start: Any) -> None:
-        _load(builder, registers[0], builder.gep(left, [builder.mul(start, width.type(TILE_ROWS))]))
-        for register, half in zip(registers[1:], halves, strict=True):
-            _load(builder, register, builder.gep(half, [builder.mul(start, width.type(TILE_COLUMNS // 2))]))
-        for sums, of_half in zip(_SUMS, registers[1:], strict=True):
-            _call(builder, "tdpbsud", _BYTE(sums), _BYTE(registers[0]), _BYTE(of_half))
+        queries = builder.gep(left, [builder.mul(start, width.type(TILE_ROWS))])
+        below = [builder.gep(half, [builder.mul(start, width.type(TILE_COLUMNS // 2))]) for half in halves]
+        _add(builder, "tdpbsud", registers, (queries, *below), stride, stride)
 
-    for sums in _SUMS:
-        _call(builder, "tilezero", _BYTE(sums))
     rest = builder.srem(width, depth)
     whole = builder.sub(width, rest)
     with cgutils.for_range_slice(builder, width.type(0), whole, depth) as (start, _):
         add(_WHOLE, start)
     with builder.if_then(builder.icmp_signed(">", rest, width.type(0))):
         add(_REST, whole)
-    for number, sums in enumerate(_SUMS):
-        place = builder.gep(summed, [width.type(number * TILE_COLUMNS // 2)])
-        _move(builder, "tilestored64", sums, place, 4 * TILE_COLUMNS)
+    _store(builder, summed)
     return summed
 
 
-def _load(builder: Any, register: int, place: Any) -> None:
-    _move(builder, "tileloadd64", register, place, 4 * TILE_DEPTH)
+def _summed(builder: Any) -> Any:
+    """Room for the sums of all pairs, row by row; the registers of sums begin at zero."""
+    summed = cgutils.alloca_once(builder, ir.ArrayType(llvm.INT, TILE_ROWS * TILE_COLUMNS))
+    summed.align = LINE
+    for sums in _SUMS:
+        _call(builder, "tilezero", _BYTE(sums))
+    return builder.bitcast(summed, llvm.INT.as_pointer())
 
 
-def _move(builder: Any, name: str, register: int, place: Any, stride: int) -> None:
-    _call(builder, name, _BYTE(register), builder.bitcast(place, _BYTE.as_pointer()), _LONG(stride))
+def _add(
+    builder: Any, product: str, registers: tuple[int, int, int], places: tuple[Any, ...], stride: Any, below: Any
+) -> None:
+    """Adds the products of what stands at the first place to the sums with what stands at the others.
+
+    Rows at the first lie `stride` bytes apart, at the others `below`.
+    """
+    for register, place, apart in zip(registers, places, (stride, below, below), strict=True):
+        _move(builder, "tileloadd64", register, place, apart)
+    for sums, half in zip(_SUMS, registers[1:], strict=True):
+        _call(builder, product, _BYTE(sums), _BYTE(registers[0]), _BYTE(half))
+
+
+def _store(builder: Any, summed: Any) -> None:
+    for number, sums in enumerate(_SUMS):
+        place = builder.gep(summed, [_LONG(number * TILE_COLUMNS // 2)])
+        _move(builder, "tilestored64", sums, place, _LONG(4 * TILE_COLUMNS))
+
+
+def _move(builder: Any, name: str, register: int, place: Any, stride: Any) -> None:
+    _call(builder, name, _BYTE(register), builder.bitcast(place, _BYTE.as_pointer()), stride)
 
 
 def _call(builder: Any, name: str, *arguments: Any) -> None:

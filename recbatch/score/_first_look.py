@@ -7,10 +7,12 @@ The bound is Cauchy-Schwarz on what rounding took from either side, part by part
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
 
+from recbatch import _compiling
 from recbatch.contracts import Float32s, Int32s, Int64s
 
 MIDDLE = 128
@@ -22,6 +24,33 @@ STEP, KEPT, LOST, MIDST = range(4)
 """Facts of a row's part: size of a step, length as rounded, length of what rounding took, what the middle adds."""
 _FACTS = 4
 _LEAST = np.float32(2.0**-120)
+_UPWARDS = np.float32(1 + 2.0**-20)
+_SHORTEST = np.float32(2.0**-10)
+"""Of a candidate's reach in the largest: the reach of a shorter one is overstated."""
+
+
+class Kind(Enum):
+    """What is looked at first."""
+
+    FLOATS = "vectors as they are"
+    BYTES = "rounded to bytes, which the machine multiplies four at a time (VNNI)"
+    TILES = "rounded to bytes, which the machine's matrix unit multiplies (AMX)"
+
+    @classmethod
+    def best(cls) -> Kind:
+        """The fastest of this machine."""
+        unit = _compiling.vector_unit()
+        return cls.TILES if unit.has_tiles else cls.BYTES if unit.has_bytes else cls.FLOATS
+
+    @property
+    def middle(self) -> int:
+        """Added to the bytes of candidates."""
+        return MIDDLE if self is Kind.BYTES else 0
+
+    @property
+    def depth(self) -> int:
+        """Every part of a row is filled up with zeros to a whole number of so many words."""
+        return _compiling.TILE_DEPTH if self is Kind.TILES else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +58,24 @@ class Rows:
     """Vectors as a first look sees them."""
 
     values: Float32s | Int32s
-    """Shape (n, words): the vectors, or four bytes in each number, every part filled up with zeros to a whole word."""
+    """Shape (n, words): the vectors, or four bytes in each number, every part filled up with 0, see `Kind.depth`."""
     facts: Float32s
     """Shape (n, parts * 4), see `STEP` and those after it."""
     ends: Int64s
     """Shape (parts,): the first word behind each part."""
 
-    @property
-    def in_bytes(self) -> bool:
-        """Whether they are rounded."""
-        return self.values.dtype == np.int32
 
-
-def rows(vectors: Float32s, widths: tuple[int, ...], *, in_bytes: bool, middle: int) -> Rows:
+def rows(vectors: Float32s, widths: tuple[int, ...], kind: Kind, middle: int = 0) -> Rows:
     """Vectors (n, at least Σ widths) for a first look.
 
     Args:
         vectors: in parts.
         widths: columns of each part.
-        in_bytes: rounded to bytes, else as they are.
+        kind: how they are looked at.
         middle: added to every byte.
     """
-    count = len(vectors)
-    words = [-(-width // 4) if in_bytes else width for width in widths]
+    count, in_bytes = len(vectors), kind is not Kind.FLOATS
+    words = [-(-width // (4 * kind.depth)) * kind.depth if in_bytes else width for width in widths]
     ends = np.cumsum(words, dtype=np.int64)
     facts = np.zeros((count, _FACTS * len(widths)), dtype=np.float32)
     rounded = np.full((count, int(ends[-1]), 4), middle, dtype=np.uint8) if in_bytes else None
@@ -110,7 +134,11 @@ def pack(turn: Any, length: Any) -> Any:
 
 
 def _measure() -> Any:
-    """How long the listed candidates are at most, and what rounding took from them at most, part by part."""
+    """How long the listed candidates are at most, and what rounding took from them at most, part by part.
+
+    Steps are given in the candidate's own measure: a candidate of half the length and loss of the largest has shares
+    of half the reach, so shares twice as large have the same reach in all.
+    """
 
     def loop(found: Any, user: Any, facts: Any, longest: Any, lost: Any, steps: Any) -> None:
         for part in range(len(longest)):
@@ -120,7 +148,14 @@ def _measure() -> Any:
                 steps[part, place] = facts[one, column + STEP]
                 loss = max(loss, facts[one, column + LOST])
                 length = max(length, facts[one, column + KEPT] + facts[one, column + LOST])
-            longest[part], lost[part] = length, loss
+            longest[part], lost[part] = max(length, _LEAST), max(loss, _LEAST)
+        for place in range(found.shape[1]):
+            one, most = max(found[user, place], 0), _SHORTEST
+            for part in range(len(longest)):
+                kept, loss = facts[one, part * _FACTS + KEPT], facts[one, part * _FACTS + LOST]
+                most = max(most, (kept + loss) / longest[part], loss / lost[part])
+            for part in range(len(longest)):
+                steps[part, place] /= most * _UPWARDS
 
     return loop
 
@@ -139,10 +174,13 @@ def _reach() -> Any:
     return loop
 
 
-def look(ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
+def look(gather: Any, ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
     """Shares of a user's events in the listed scores, nearly, and the reach of each event.
 
+    With bytes, in the measure of each score, see `_measure`.
+
     Args:
+        gather: brings the titles of some events together: `side_by_side` or `row_by_row`.
         ready: brings the weights of some events to their place; see below.
         tile: shares of `at_once` events in all listed scores.
         at_once: how many that is.
@@ -155,21 +193,45 @@ def look(ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
         weights, items, first, end, found, user, titles, facts, ends, listed, listed_facts, packed, panels, begins,
         scales, steps, shares, limits, turned, reach,
     ):  # fmt: skip
-        together, columns = packed.shape[2], panels.shape[2]
+        together, columns = begins.shape[1], panels.shape[2]
         longest, lost = limits[0], limits[1]
         measure(found, user, listed_facts, longest, lost, steps)
-        unit = np.float32(2 * (packed.shape[1] + 8) * 2.0**-24)
+        unit = np.float32(2 * (panels.shape[1] + 8) * 2.0**-24)
         for panel in range(len(panels)):
             pack(listed, found, user, panel * columns, found.shape[1], panels, panel, turned)
         for start in range(first, end, together):
             count, place = min(together, end - start), start - first
-            pack(titles, items, 0, start, end, packed, 0, turned)
+            gather(titles, items, start, end, packed, turned)
             ready(weights, items, start, count, facts, ends, packed, begins, scales)
             for i in range(count):
                 event = start + i
                 reach[place + i] = reach_of(weights, event, facts, items[0, event], longest, lost, unit)
             for row in range(0, count, at_once):
                 tile(packed, begins, scales, row, panels, steps, ends, shares, place + row)
+
+    return loop
+
+
+def side_by_side(pack: Any) -> Any:
+    """Titles of events as the vector unit reads them."""
+
+    def loop(titles: Any, items: Any, start: Any, end: Any, packed: Any, turned: Any) -> None:
+        pack(titles, items, 0, start, end, packed, 0, turned)
+
+    return loop
+
+
+def row_by_row(fetch: Any) -> Any:
+    """Titles of events as the matrix unit reads them; the next ones are asked for meanwhile."""
+
+    def loop(titles: Any, items: Any, start: Any, end: Any, packed: Any, turned: Any) -> None:
+        together = packed.shape[1]
+        for event in range(start + together, min(start + 2 * together, items.shape[1])):
+            fetch(titles, items[0, event])
+        for row in range(min(together, end - start)):
+            item = items[0, start + row]
+            for word in range(packed.shape[2]):
+                packed[0, row, word] = titles[item, word]
 
     return loop
 
@@ -181,6 +243,22 @@ def scaled(weights, items, start, count, facts, ends, packed, begins, scales):  
         for part in range(len(ends)):
             scales[part, i] = weights[part, start + i] * facts[title, part * _FACTS + STEP]
             begins[part, i] = np.int32(facts[title, part * _FACTS + MIDST])
+
+
+def matrix_tile(byte_shares: Any) -> Any:
+    """Part by part, since each has steps of its own."""
+
+    def loop(packed, begins, scales, row, panels, steps, ends, shares, event):  # type: ignore[no-untyped-def]
+        for panel in range(len(panels)):
+            low = np.int64(0)
+            for part in range(len(ends)):
+                byte_shares(
+                    packed, scales, panels, panel, steps, part, low, ends[part], shares, event,
+                    panel * panels.shape[2],
+                )  # fmt: skip
+                low = ends[part]
+
+    return loop
 
 
 def byte_tile(byte_shares: Any, at_once: Any) -> Any:

@@ -1,6 +1,6 @@
 """The compiled twin of `because`: shares of all events in all recommended scores, nearly, and those in doubt exactly.
 
-Where the machine multiplies bytes, a first look is taken at vectors rounded to them; elsewhere at float32. Either way a
+Where the machine multiplies bytes, a first look is taken at vectors rounded to them; elsewhere at float32. Any way a
 bound says how far a share may lie from the truth, and what it leaves open is settled in float64.
 """
 
@@ -17,6 +17,9 @@ from recbatch.contracts import EventFactors, Events, Float32s, Int32s
 from recbatch.kernels import Kernel, leaf, part
 from recbatch.score import _first_look as looks
 
+_AHEAD = 8
+"""Rivals whose vectors are on their way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tables:
@@ -24,21 +27,19 @@ class Tables:
 
     titles: looks.Rows
     candidates: looks.Rows
+    kind: looks.Kind
 
     @classmethod
-    def of(cls, vectors: Float32s, candidates: Float32s, widths: tuple[int, ...], *, in_bytes: bool) -> Tables:
+    def of(cls, vectors: Float32s, candidates: Float32s, widths: tuple[int, ...], kind: looks.Kind) -> Tables:
         """Rounds them where bytes are wanted.
 
         Args:
             vectors: shape (vocabulary, d).
             candidates: shape (candidates, at least d).
             widths: columns of each part; they add up to d.
-            in_bytes: rounded to bytes, else as they are.
+            kind: how they are looked at.
         """
-        return cls(
-            looks.rows(vectors, widths, in_bytes=in_bytes, middle=0),
-            looks.rows(candidates, widths, in_bytes=in_bytes, middle=looks.MIDDLE),
-        )
+        return cls(looks.rows(vectors, widths, kind), looks.rows(candidates, widths, kind, middle=kind.middle), kind)
 
 
 def largest(tables: Tables, factors: EventFactors, histories: Events, candidates: Float32s, found: Int32s) -> Int32s:
@@ -52,14 +53,16 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
         found: shape (B, k): recommended candidates, negative for none.
     """
     unit = _compiling.vector_unit()
-    together = math.lcm(unit.rows, unit.length)
+    in_tiles = tables.kind is looks.Kind.TILES
+    together = _compiling.TILE_ROWS if in_tiles else math.lcm(unit.rows, unit.length)
     parts, words = len(factors.weights), tables.titles.values.shape[1]
     panels = -(-found.shape[1] // unit.columns)
     groups = -(-int(histories.counts.max(initial=0)) // together)
     width = -(-panels * unit.columns // _compiling.CHUNK) * _compiling.CHUNK
     kind = tables.titles.values.dtype
     which = np.zeros(found.shape, dtype=np.int32)
-    _LOOKS[tables.titles.in_bytes](
+    _LOOKS[tables.kind](
+        *((_compiling.tile_shapes(words),) if in_tiles else ()),
         *factors.flat,
         histories.items.reshape(1, -1),
         histories.offsets,
@@ -70,7 +73,7 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
         tables.titles.ends,
         tables.candidates.values,
         tables.candidates.facts,
-        _compiling.zeros(1, words, together).view(kind),
+        _compiling.zeros(1, *((together, words) if in_tiles else (words, together))).view(kind),
         _compiling.zeros(panels, words, unit.columns).view(kind),
         np.zeros((parts, together), dtype=np.int32),
         _compiling.zeros(parts, together),
@@ -81,6 +84,7 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
         np.empty(groups * together, dtype=np.float32),
         _compiling.zeros(1, width),
         np.empty(found.shape[1], dtype=np.float64),
+        np.empty((2, _AHEAD), dtype=np.int32),
         which,
     )
     return which
@@ -89,7 +93,8 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
 def _loop(look: Any, choose: Any) -> Any:
     def loop(  # type: ignore[no-untyped-def]
         vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends, listed,
-        listed_facts, packed, panels, begins, scales, steps, shares, limits, turned, reach, floors, best, result,
+        listed_facts, packed, panels, begins, scales, steps, shares, limits, turned, reach, floors, best, waiting,
+        result,
     ):  # fmt: skip
         for user in range(len(found)):
             first, end = offsets[user], offsets[user + 1]
@@ -99,10 +104,29 @@ def _loop(look: Any, choose: Any) -> Any:
             )  # fmt: skip
             choose(
                 vectors, starts, ends, weights, items, first, end - first, candidates, found, user, shares, reach,
-                floors, best, result,
+                floors, best, waiting, result,
             )  # fmt: skip
 
     return loop
+
+
+def _in_tiles(begin: Any, loop: Any, end: Any) -> Any:
+    """The loop while the matrix unit's registers have the given shapes."""
+
+    def whole(  # type: ignore[no-untyped-def]
+        shapes, vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends,
+        listed, listed_facts, packed, panels, begins, scales, steps, shares, limits, turned, reach, floors, best,
+        waiting, result,
+    ):  # fmt: skip
+        begin(shapes)
+        loop(
+            vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends, listed,
+            listed_facts, packed, panels, begins, scales, steps, shares, limits, turned, reach, floors, best, waiting,
+            result,
+        )  # fmt: skip
+        end()
+
+    return whole
 
 
 def _share(exact_share: Any) -> Any:
@@ -122,14 +146,35 @@ def _share(exact_share: Any) -> Any:
     return loop
 
 
-def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
-    """The first event with the largest share: the only one that may have it, or the best of those that may."""
+def _settle(share: Any) -> Any:
+    """Compares the exact share of a rival with the largest so far; of equals the earlier one keeps its place."""
+
+    def loop(  # type: ignore[no-untyped-def]
+        vectors, starts, ends, weights, items, first, candidates, found, user, place, rival, best, result,
+    ):  # fmt: skip
+        one = found[user, place]
+        if np.isnan(best[place]):
+            at = first + result[user, place]
+            best[place] = share(vectors, starts, ends, weights, at, items[0, at], candidates, one)
+        at = first + rival
+        mine = share(vectors, starts, ends, weights, at, items[0, at], candidates, one)
+        if mine > best[place]:
+            best[place], result[user, place] = mine, rival
+
+    return loop
+
+
+def _choose(reaching: Any, first_bit: Any, fetch: Any, settle: Any) -> Any:
+    """The first event with the largest share: the only one that may have it, or the best of those that may.
+
+    Those wait in line until their vectors, which lie anywhere, have come near.
+    """
 
     def loop(  # type: ignore[no-untyped-def]
         vectors, starts, ends, weights, items, first, count, candidates, found, user, shares, reach, floors, best,
-        result,
+        waiting, result,
     ):  # fmt: skip
-        k, width = found.shape[1], shares.shape[1]
+        k, width, room = found.shape[1], shares.shape[1], waiting.shape[1]
         floors[0, :] = -np.inf
         for event in range(count):
             less = reach[event]
@@ -142,54 +187,81 @@ def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
                 floors[0, place], result[user, place] = np.inf, 0
         floors[0, k:] = np.inf
         best[:] = np.nan
+        came = went = 0
         for event in range(count):
             for start in range(0, width, _compiling.CHUNK):
                 bits = reaching(shares, event, start, reach[event], floors)
                 while bits:
                     place = start + first_bit(bits)
                     bits &= bits - np.uint64(1)
-                    holder, one = np.int64(result[user, place]), found[user, place]
+                    holder = np.int64(result[user, place])
                     if holder < 0:
                         result[user, place] = event
                         continue
-                    for rival in (holder, event):
-                        if rival == event or np.isnan(best[place]):
-                            at = first + rival
-                            mine = share(vectors, starts, ends, weights, at, items[0, at], candidates, one)
-                            if not mine <= best[place]:
-                                best[place], result[user, place] = mine, rival
+                    if np.isnan(best[place]):
+                        fetch(candidates, found[user, place])
+                        fetch(vectors, items[0, first + holder])
+                    fetch(vectors, items[0, first + event])
+                    waiting[0, came % room], waiting[1, came % room] = place, event
+                    came += 1
+                    if came - went == room:
+                        settle(
+                            vectors, starts, ends, weights, items, first, candidates, found, user,
+                            np.int64(waiting[0, went % room]), waiting[1, went % room], best, result,
+                        )  # fmt: skip
+                        went += 1
+        while went < came:
+            settle(
+                vectors, starts, ends, weights, items, first, candidates, found, user,
+                np.int64(waiting[0, went % room]), waiting[1, went % room], best, result,
+            )  # fmt: skip
+            went += 1
 
     return loop
 
 
-def _put_together(ready: Any, tile: Any) -> Any:
+def _put_together(gather: Any, ready: Any, tile: Any, at_once: int) -> Any:
     from recbatch import _llvm
     from recbatch import _vectors as vectors
 
     pack = part(looks.pack(vectors.turn, _llvm.LENGTH))
-    choose = leaf(_choose(vectors.reaching, vectors.first_bit, leaf(_share(vectors.exact_share))))
-    return _loop(leaf(looks.look(leaf(ready), leaf(tile), _llvm.ROWS, pack, leaf)), choose)
+    settle = part(_settle(leaf(_share(vectors.exact_share))))
+    choose = leaf(_choose(vectors.reaching, vectors.first_bit, vectors.fetch, settle))
+    look = looks.look(leaf(gather(pack)), leaf(ready), leaf(tile), at_once, pack, leaf)
+    return _loop(leaf(look), choose)
+
+
+def _look_by_tiles() -> Any:
+    from recbatch import _tiles, _vectors
+
+    def gather(pack: Any) -> Any:
+        return looks.row_by_row(_vectors.fetch)
+
+    tile = looks.matrix_tile(_tiles.byte_shares)
+    return _in_tiles(_tiles.begin, part(_put_together(gather, looks.scaled, tile, _compiling.TILE_ROWS)), _tiles.end)
 
 
 def _look_at_bytes() -> Any:
     from recbatch import _llvm, _vectors
 
-    return _put_together(looks.scaled, looks.byte_tile(_vectors.byte_shares, _llvm.ROWS))
+    tile = looks.byte_tile(_vectors.byte_shares, _llvm.ROWS)
+    return _put_together(looks.side_by_side, looks.scaled, tile, _llvm.ROWS)
 
 
 def _look_at_floats() -> Any:
-    from recbatch import _vectors
+    from recbatch import _llvm, _vectors
 
-    return _put_together(looks.weighed, looks.plain_tile(_vectors.products))
+    return _put_together(looks.side_by_side, looks.weighed, looks.plain_tile(_vectors.products), _llvm.ROWS)
 
 
 _LARGEST = (
-    "void(float32[:,::1], int64[::1], int64[::1], float32[:,::1], int32[:,::1], int64[::1], float32[:,::1],"
+    "void({shapes}float32[:,::1], int64[::1], int64[::1], float32[:,::1], int32[:,::1], int64[::1], float32[:,::1],"
     " int32[:,::1], {words}[:,::1], float32[:,::1], int64[::1], {words}[:,::1], float32[:,::1], {words}[:,:,::1],"
     " {words}[:,:,::1], int32[:,::1], float32[:,::1], float32[:,::1], float32[:,::1], float32[:,::1], int32[:,::1],"
-    " float32[::1], float32[:,::1], float64[::1], int32[:,::1])"
+    " float32[::1], float32[:,::1], float64[::1], int32[:,::1], int32[:,::1])"
 )
 _LOOKS = {
-    False: Kernel("largest", _LARGEST.format(words="float32"), _look_at_floats),
-    True: Kernel("largest_bytes", _LARGEST.format(words="int32"), _look_at_bytes),
+    looks.Kind.FLOATS: Kernel("largest", _LARGEST.format(shapes="", words="float32"), _look_at_floats),
+    looks.Kind.BYTES: Kernel("largest_bytes", _LARGEST.format(shapes="", words="int32"), _look_at_bytes),
+    looks.Kind.TILES: Kernel("largest_tiles", _LARGEST.format(shapes="uint8[::1], ", words="int32"), _look_by_tiles),
 }

@@ -11,6 +11,7 @@ import numpy as np
 from recbatch import _compiling, _threads
 from recbatch.contracts import NO_ITEM, Events, Float32s, Int32s, Int64s, Towers
 from recbatch.score import _largest
+from recbatch.score._first_look import Kind
 
 _BLOCK_CELLS = 2_000_000
 """Numbers in the event vectors that each core holds at once, padded: 8 MB, and as much again while they are made."""
@@ -29,8 +30,8 @@ class Evidence:
     """Give the event vectors."""
     candidates: Float32s
     """Shape (candidates, dim)."""
-    in_bytes: bool | None = None
-    """Whether compiled loops look at bytes first; none: where the machine multiplies them."""
+    kind: Kind | None = None
+    """What compiled loops look at first; none: what is fastest on this machine."""
     _tables: list[_largest.Tables] = field(init=False, default_factory=list, repr=False, compare=False)
     """Made when compiled loops are first used."""
 
@@ -73,8 +74,8 @@ class Evidence:
     def _made(self, histories: Events) -> _largest.Tables:
         if not self._tables:
             nothing = self.towers.event_factors(histories.of_users(slice(0, 0)))
-            in_bytes = _compiling.vector_unit().has_bytes if self.in_bytes is None else self.in_bytes
-            of = _largest.Tables.of(nothing.vectors, self.candidates, nothing.widths, in_bytes=in_bytes)
+            kind = self.kind or Kind.best()
+            of = _largest.Tables.of(nothing.vectors, self.candidates, nothing.widths, kind)
             self._tables.append(of)
         return self._tables[0]
 

@@ -11,9 +11,14 @@ from recbatch.contracts import NO_ITEM, EventFactors, Events
 from recbatch.errors import ConfigError, DataError
 from recbatch.index import ExactIndex
 from recbatch.score import Catalogue, Ranker, _first_look, _largest, because, by_popularity
+from recbatch.score._first_look import Kind
 from recbatch.score.because import Evidence
 
 from ._worlds import RUN_DATE, SumTowers, build, random_world
+
+UNIT = _compiling.vector_unit()
+KINDS = [Kind.FLOATS, *[Kind.BYTES] * UNIT.has_bytes, *[Kind.TILES] * UNIT.has_tiles]
+"""A machine that does not multiply bytes never looks at them."""
 
 
 def ranker_of(data, towers, segments=(), keep_seen=False):
@@ -159,10 +164,10 @@ def test_histories_are_the_latest_distinct_titles_however_often_they_were_repeat
 
 
 @pytest.mark.parametrize(
-    ("cells", "compiled", "in_bytes"),
-    [(1, False, None), (500, False, None), (2_000_000, False, None), (500, True, False), (500, True, None)],
+    ("cells", "compiled", "kind"),
+    [(1, False, None), (500, False, None), (2_000_000, False, None), *[(500, True, kind) for kind in KINDS]],
 )
-def test_the_reason_is_the_title_of_the_earliest_event_with_the_largest_share(monkeypatch, cells, compiled, in_bytes):
+def test_the_reason_is_the_title_of_the_earliest_event_with_the_largest_share(monkeypatch, cells, compiled, kind):
     monkeypatch.setattr(because, "_BLOCK_CELLS", cells)
     monkeypatch.setattr(_compiling, "is_due", lambda operations: compiled)
     random_ = np.random.default_rng(3)
@@ -175,7 +180,7 @@ def test_the_reason_is_the_title_of_the_earliest_event_with_the_largest_share(mo
     events = Events(offsets, items, *(np.ones(len(items), kind) for kind in (np.int64, np.float32, np.float32)))
     found = random_.integers(-1, 40, size=(50, 70)).astype(np.int32)
     names = np.arange(40, dtype=np.int32)[::-1].copy()
-    given = Evidence(towers, towers.candidates, in_bytes).reasons(events, found, names)
+    given = Evidence(towers, towers.candidates, kind).reasons(events, found, names)
     for user in range(50):
         own = towers.candidates[items[offsets[user] : offsets[user + 1]]].astype(np.float64)
         shares = np.einsum("ed,kd->ek", own, towers.candidates[found[user]].astype(np.float64))
@@ -183,9 +188,9 @@ def test_the_reason_is_the_title_of_the_earliest_event_with_the_largest_share(mo
         assert given[user].tolist() == wanted.tolist()
 
 
-@pytest.mark.parametrize("in_bytes", [None, False])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("widths", "k"), [((5, 9), 1), ((96, 32), 120), ((3,), 33), ((16, 16, 7), 200)])
-def test_reasons_in_parts_of_any_width_weight_and_size_are_those_of_float64(in_bytes, widths, k):
+def test_reasons_in_parts_of_any_width_weight_and_size_are_those_of_float64(kind, widths, k):
     random_, dim = np.random.default_rng(k), sum(widths)
     scales = np.exp2(random_.integers(-20, 20, size=(300, 1)))  # rows of very different length, and empty ones
     scales[::9] = 0
@@ -199,8 +204,7 @@ def test_reasons_in_parts_of_any_width_weight_and_size_are_those_of_float64(in_b
     events = Events(offsets, items, *(np.ones(len(items), kind) for kind in (np.int64, np.float32, np.float32)))
     factors = EventFactors(vectors, widths, weights)
     found = random_.integers(-1, 300, size=(len(counts), k)).astype(np.int32)
-    in_bytes = _compiling.vector_unit().has_bytes if in_bytes is None else in_bytes
-    tables = _largest.Tables.of(vectors, candidates, widths, in_bytes=in_bytes)
+    tables = _largest.Tables.of(vectors, candidates, widths, kind)
     given = _largest.largest(tables, factors, events, candidates, found)
     scaled = factors.of(items).astype(np.float64)
     for user in range(len(counts)):
@@ -209,16 +213,17 @@ def test_reasons_in_parts_of_any_width_weight_and_size_are_those_of_float64(in_b
         assert given[user].tolist() == wanted.tolist()
 
 
-@pytest.mark.parametrize("widths", [(4,), (7, 2)])
-def test_what_rounding_to_bytes_keeps_and_takes_is_never_understated(widths):
+@pytest.mark.parametrize("kind", [Kind.BYTES, Kind.TILES])
+@pytest.mark.parametrize("widths", [(4,), (7, 2), (64, 65)])
+def test_what_rounding_to_bytes_keeps_and_takes_is_never_understated(kind, widths):
     random_ = np.random.default_rng(0)
     vectors = (random_.normal(size=(500, sum(widths))) * np.exp2(random_.integers(-30, 30, size=(500, 1)))).astype("f4")
-    looks = _first_look.rows(vectors, widths, in_bytes=True, middle=_first_look.MIDDLE)
+    looks = _first_look.rows(vectors, widths, kind, middle=kind.middle)
     facts = looks.facts.reshape(500, len(widths), 4).astype(np.float64)
-    bytes_ = looks.values.view(np.uint8).astype(np.float64) - _first_look.MIDDLE
+    bytes_ = looks.values.view(np.int8 if kind is Kind.TILES else np.uint8).astype(np.float64) - kind.middle
     column = 0
     for part, width in enumerate(widths):
-        first = 4 * int(looks.ends[part] - -(-width // 4))
+        first = 4 * int(looks.ends[part] - -(-width // (4 * kind.depth)) * kind.depth)
         own = bytes_[:, first : first + width]
         kept = own * facts[:, part, [_first_look.STEP]]
         lost = vectors[:, column : column + width] - kept
