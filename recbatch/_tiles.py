@@ -78,48 +78,35 @@ def byte_products(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def byte_shares(
-    context: Any, events: Any, scales: Any, panels: Any, panel: Any, steps: Any, part: Any, first: Any, end: Any,
-    shares: Any, event: Any, column: Any,
-) -> Any:  # fmt: skip
-    """As `_vectors.byte_shares`, for 16 events that stand row by row, bytes of both signed; the first part begins anew.
+def byte_sums(context: Any, events: Any, panels: Any, panel: Any, first: Any, end: Any, sums: Any, part: Any) -> Any:
+    """sums[part, e, c] = Σ over the words from `first` to `end` of events[0, e, i] · panels[panel, i, c].
 
-    From `first` to `end` are whole registers of words.
+    Of 16 events and 32 candidates; all bytes are signed, the words whole registers.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds, (panel, part, low, high, event, column) = signature.args, (arguments[i] for i in (3, 5, 6, 7, 9, 10))
+        kinds, (panel, low, high, part) = signature.args, (arguments[i] for i in (2, 3, 4, 6))
         left, _, words = llvm.sheet_of(context, builder, kinds[0], arguments[0], part.type(0))
-        right, _, columns = llvm.sheet_of(context, builder, kinds[2], arguments[2], panel)
-        own, of_columns = (llvm.row_of(context, builder, kinds[i], arguments[i], part)[0] for i in (1, 4))
-        summed, stride = _summed(builder), builder.mul(words, words.type(4))
+        right, _, columns = llvm.sheet_of(context, builder, kinds[1], arguments[1], panel)
+        out, _, _ = llvm.sheet_of(context, builder, kinds[5], arguments[5], part)
+        stride = builder.mul(words, words.type(4))
+        _begin(builder)
         with cgutils.for_range_slice(builder, low, high, low.type(TILE_DEPTH)) as (start, _):
             below = builder.gep(right, [builder.mul(start, columns)])
             halves = below, builder.gep(below, [columns.type(TILE_COLUMNS // 2)])
             _add(builder, "tdpbssd", _WHOLE, (builder.gep(left, [start]), *halves), stride, _LONG(4 * TILE_COLUMNS))
-        _store(builder, summed)
-        places = [builder.add(column, column.type(start)) for start in range(0, TILE_COLUMNS, llvm.LENGTH)]
-        worth = [llvm.load(builder, of_columns, place, llvm.floats()) for place in places]
-        is_first = builder.icmp_signed("==", part, part.type(0))
-        nothing = ir.Constant(llvm.floats(), [0.0] * llvm.LENGTH)
-        for row in range(TILE_ROWS):
-            out, _ = llvm.row_of(context, builder, kinds[8], arguments[8], builder.add(event, event.type(row)))
-            scale = llvm.spread(builder, own, words.type(row))
-            for number, (place, step) in enumerate(zip(places, worth, strict=True)):
-                at = words.type(row * TILE_COLUMNS + number * llvm.LENGTH)
-                total = llvm.load(builder, summed, at, ir.VectorType(llvm.INT, llvm.LENGTH))
-                added = builder.fmul(builder.sitofp(total, llvm.floats()), step)
-                so_far = builder.select(is_first, nothing, llvm.load(builder, out, place, llvm.floats()))
-                llvm.store(builder, out, place, [llvm.fused_sum(builder, added, scale, so_far)])
+        _store(builder, out)
         return context.get_dummy_value()
 
-    whole = types.void(events, scales, panels, panel, steps, part, first, end, shares, event, column)
-    return llvm.in_rows(whole), generate
+    return llvm.in_rows(types.void(events, panels, panel, first, end, sums, part)), generate
 
 
 def _products(builder: Any, left: Any, right: Any, width: Any) -> Any:
     """Where the sums of all pairs stand, row by row, over `width` numbers of four bytes, which stand by registers."""
-    summed, depth, stride = _summed(builder), width.type(TILE_DEPTH), _LONG(4 * TILE_DEPTH)
+    summed = cgutils.alloca_once(builder, ir.ArrayType(llvm.INT, TILE_ROWS * TILE_COLUMNS))
+    summed.align = LINE
+    summed = builder.bitcast(summed, llvm.INT.as_pointer())
+    depth, stride = width.type(TILE_DEPTH), _LONG(4 * TILE_DEPTH)
     halves = right, builder.gep(right, [builder.mul(width, width.type(TILE_COLUMNS // 2))])
 
     def add(registers: tuple[int, int, int], start: Any) -> None:
@@ -129,6 +116,7 @@ def _products(builder: Any, left: Any, right: Any, width: Any) -> Any:
 
     rest = builder.srem(width, depth)
     whole = builder.sub(width, rest)
+    _begin(builder)
     with cgutils.for_range_slice(builder, width.type(0), whole, depth) as (start, _):
         add(_WHOLE, start)
     with builder.if_then(builder.icmp_signed(">", rest, width.type(0))):
@@ -137,13 +125,9 @@ def _products(builder: Any, left: Any, right: Any, width: Any) -> Any:
     return summed
 
 
-def _summed(builder: Any) -> Any:
-    """Room for the sums of all pairs, row by row; the registers of sums begin at zero."""
-    summed = cgutils.alloca_once(builder, ir.ArrayType(llvm.INT, TILE_ROWS * TILE_COLUMNS))
-    summed.align = LINE
+def _begin(builder: Any) -> None:
     for sums in _SUMS:
         _call(builder, "tilezero", _BYTE(sums))
-    return builder.bitcast(summed, llvm.INT.as_pointer())
 
 
 def _add(

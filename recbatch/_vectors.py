@@ -215,6 +215,54 @@ def byte_shares(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def sum_of_parts(
+    context: Any, sums: Any, scales: Any, steps: Any, reach: Any, floors: Any, shares: Any, event: Any, column: Any,
+) -> Any:  # fmt: skip
+    """shares[event + e, column + c] = Σ over parts p of scales[p, e] · steps[p, column + c] · sums[p, e, c].
+
+    floors[0, column + c] is raised to what a share surely is: less reach[0, event + e].
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, (event, column) = signature.args, arguments[6:]
+        first = event.type(0)
+        own, events = llvm.row_of(context, builder, kinds[1], arguments[1], first)
+        of_columns, width = llvm.row_of(context, builder, kinds[2], arguments[2], first)
+        of_events, lowest = (llvm.row_of(context, builder, kinds[i], arguments[i], first)[0] for i in (3, 4))
+        summed, rows, columns = llvm.sheet_of(context, builder, kinds[0], arguments[0], first)
+        parts = cgutils.unpack_tuple(builder, context.make_array(kinds[0])(context, builder, arguments[0]).shape, 3)[0]
+        starts = range(0, llvm.COLUMNS, llvm.LENGTH)
+        places = [builder.add(column, column.type(start)) for start in starts]
+        shares = [cgutils.alloca_once(builder, llvm.floats()) for _ in starts]
+        floors = [cgutils.alloca_once_value(builder, llvm.load(builder, lowest, at, llvm.floats())) for at in places]
+        with cgutils.for_range(builder, rows) as row:
+            for share in shares:
+                builder.store(ir.Constant(llvm.floats(), [0.0] * llvm.LENGTH), share)
+            with cgutils.for_range(builder, parts) as part:
+                scale = llvm.spread(builder, own, builder.add(builder.mul(part.index, events), row.index))
+                line = builder.mul(builder.add(builder.mul(part.index, rows), row.index), columns)
+                for start, place, share in zip(starts, places, shares, strict=True):
+                    at = builder.add(line, line.type(start))
+                    total = llvm.load(builder, summed, at, ir.VectorType(llvm.INT, llvm.LENGTH))
+                    step = llvm.load(
+                        builder, of_columns, builder.add(builder.mul(part.index, width), place), llvm.floats()
+                    )
+                    worth = builder.fmul(builder.sitofp(total, llvm.floats()), step)
+                    builder.store(llvm.fused_sum(builder, worth, scale, builder.load(share)), share)
+            place = builder.add(event, row.index)
+            out, _ = llvm.row_of(context, builder, kinds[5], arguments[5], place)
+            less = llvm.spread(builder, of_events, place)
+            llvm.store(builder, out, column, [builder.load(share) for share in shares])
+            for share, floor in zip(shares, floors, strict=True):
+                sure = builder.fsub(builder.load(share), less)
+                builder.store(llvm.higher(builder, sure, builder.load(floor)), floor)
+        llvm.store(builder, lowest, column, [builder.load(floor) for floor in floors])
+        return context.get_dummy_value()
+
+    return llvm.in_rows(types.void(sums, scales, steps, reach, floors, shares, event, column)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def turn(context: Any, source: Any, rows: Any, start: Any, target: Any, sheet: Any, column: Any) -> Any:
     """target[sheet, start + i, column + r] = source[rows[0, r], start + i] for `LENGTH` rows r and as many i."""
 

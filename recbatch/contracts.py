@@ -147,13 +147,19 @@ class Events:
         offsets = self.offsets[span.start : span.stop + 1]
         return self._at(offsets - offsets[0], slice(offsets[0], offsets[-1]))
 
+    def places_of(self, users: slice | Int32s | Int64s) -> slice | Int64s:
+        """Where the events of some users stand, in the order asked for."""
+        span = _span(users, self.num_users)
+        if span is None:
+            return _places(self.offsets[users], self.counts[users])
+        return slice(int(self.offsets[span.start]), int(self.offsets[span.stop]))
+
     def newest_of(self, users: Int32s | Int64s, counts: Int64s) -> Events:
         """The last `counts` events of each of some users, no more than they have, in the order asked for."""
         return self._from(self.offsets[1:][users] - counts, counts)
 
     def _from(self, first: Int64s, counts: Int64s) -> Events:
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        return self._at(offsets, np.repeat(first - offsets[:-1], counts) + np.arange(offsets[-1]))
+        return self._at(np.concatenate([[0], np.cumsum(counts)]), _places(first, counts))
 
     def _at(self, offsets: Int64s, rows: Int64s | Bools | slice) -> Events:
         return self._of(offsets, lambda column: column[rows])
@@ -165,6 +171,12 @@ class Events:
             for column in (self.weights, self.ratings)
         )
         return Events(offsets, picked(self.items), picked(self.occurred_at), weights, ratings)
+
+
+def _places(first: Int64s, counts: Int64s) -> Int64s:
+    """Spans that begin at `first` one after the other, place by place."""
+    ends = np.cumsum(counts)
+    return np.asarray(np.repeat(first - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0))
 
 
 def constant(value: float, count: int) -> Float32s:
@@ -278,6 +290,11 @@ class EventFactors:
         ends = np.cumsum(self.widths, dtype=np.int64)
         return self.vectors, ends - self.widths, ends, self.weights
 
+    def of_users(self, histories: Events, users: slice | Int32s | Int64s) -> EventFactors:
+        """Those of the events of some users, in the order asked for; these are of all events of `histories`."""
+        weights = self.weights[:, histories.places_of(users)]
+        return EventFactors(self.vectors, self.widths, np.ascontiguousarray(weights))
+
     def of(self, items: Int32s) -> Float32s:
         """Shape (events, d): the products, for events whose titles are `items` (events,)."""
         scaled = self.vectors[items]
@@ -323,8 +340,11 @@ class Towers(Protocol):
     def event_factors(self, histories: Events) -> EventFactors:
         """What each event adds to its user's query; `histories.items` index the vocabulary."""
 
-    def embed(self, histories: Events, profiles: Int32s | None = None) -> Float32s:
-        """Shape (users, dim): queries; users with an empty history and no tokens get `query_bias`."""
+    def embed(self, histories: Events, profiles: Int32s | None = None, factors: EventFactors | None = None) -> Float32s:
+        """Shape (users, dim): queries; users with an empty history and no tokens get `query_bias`.
+
+        `factors` are those of the histories, where the caller has them.
+        """
 
     def profiles(self, data: Dataset) -> Int32s | None:
         """Shape (users, columns): what the model reads of each user besides the history, negative for nothing.

@@ -14,6 +14,7 @@ again a pair of towers.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,6 +33,8 @@ from recbatch.model.weights import History, event_weights
 
 _CHUNKS_PER_CORE = 4
 """So that all cores end at about the same time, whoever has the long histories."""
+_EVENTS_AT_ONCE = 100_000
+"""Events weighed at a time: a megabyte in each step of arithmetic."""
 _CHUNK_BYTES = 4 << 20
 """Queries summed at a time: stays in the processor's cache; three such buffers live at once."""
 
@@ -123,7 +126,16 @@ class HistoryTowers:
         Returns:
             Weights are 0 for events beyond a part's max_history.
         """
-        return EventFactors(self.history, self.widths, event_weights(self.readings, histories))
+        weights = np.empty((len(self.parts), len(histories.items)), np.float32)
+
+        def chunk(users: slice) -> None:
+            first, end = histories.offsets[[users.start, users.stop]]
+            weights[:, first:end] = event_weights(self.readings, histories.of_users(users))
+
+        parts = -(-len(histories.items) // _EVENTS_AT_ONCE) or 1
+        bounds = np.linspace(0, histories.num_users, parts + 1, dtype=np.int64).tolist()
+        _threads.run([partial(chunk, slice(*pair)) for pair in itertools.pairwise(bounds)])
+        return EventFactors(self.history, self.widths, weights)
 
     def profiles(self, data: Dataset) -> Int32s | None:
         """Shape (users, columns): the tokens of every user of a dataset; none where the model knows none."""
@@ -145,7 +157,7 @@ class HistoryTowers:
         parts = tuple(_with_rows(part, described[some]) for part in self.parts)
         return replace(concatenate(ids, parts, self.shares, self.tokens), returning_weight=self.returning_weight)
 
-    def embed(self, histories: Events, profiles: Int32s | None = None) -> Float32s:
+    def embed(self, histories: Events, profiles: Int32s | None = None, factors: EventFactors | None = None) -> Float32s:
         """The queries of some users: `query_bias`, their tokens, and their event vectors from the newest event back.
 
         Events are added one age at a time, element by element, so that the bits of a query do not depend on which users
@@ -154,18 +166,20 @@ class HistoryTowers:
         Args:
             histories: `items` index the vocabulary.
             profiles: shape (users, columns), their tokens; none: users are what they did.
+            factors: `event_factors` of these histories; none: they are made.
 
         Returns:
             Shape (users, dim); `query_bias` where there is neither token nor event. Besides the result, about 16 MB are
             held for each core.
         """
+        weighed = self.event_factors(histories) if factors is None else factors
         queries = np.empty((histories.num_users, self.dim), np.float32)
         everywhere = -(-histories.num_users // (_CHUNKS_PER_CORE * _threads.workers()))
         step = max(1, min(_CHUNK_BYTES // (4 * self.dim), everywhere))
 
         def chunk(start: int) -> None:
             users = slice(start, min(start + step, histories.num_users))
-            queries[users, :-1] = self._sum(histories.of_users(users))
+            queries[users, :-1] = self._sum(histories.of_users(users), weighed.of_users(histories, users))
             queries[users, :-1] += self.query_bias[:-1]
             if profiles is not None:
                 self._add_profiles(queries[users, :-1], profiles[users], histories.counts[users])
@@ -218,9 +232,8 @@ class HistoryTowers:
         found = concatenate(item_ids, parts, numbers["shares"], tokens)
         return replace(found, returning_weight=float(arrays["returning_weight"]))
 
-    def _sum(self, histories: Events) -> Float32s:
+    def _sum(self, histories: Events, factors: EventFactors) -> Float32s:
         """Shape (users, dim - 1): Σ event vectors. Longest histories go first: users left at an age are a prefix."""
-        factors = self.event_factors(histories)
         reach = max(reading.max_history for reading in self.readings)
         if _compiling.is_due(2.0 * len(histories.items) * self.dim):
             return _summing.sums(factors, histories, reach)

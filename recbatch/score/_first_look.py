@@ -175,7 +175,7 @@ def _reach() -> Any:
 
 
 def look(gather: Any, ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
-    """Shares of a user's events in the listed scores, nearly, and the reach of each event.
+    """Shares of a user's events in the listed scores, nearly, the reach of each event, and what each score surely has.
 
     With bytes, in the measure of each score, see `_measure`.
 
@@ -191,7 +191,7 @@ def look(gather: Any, ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any)
 
     def loop(  # type: ignore[no-untyped-def]
         weights, items, first, end, found, user, titles, facts, ends, listed, listed_facts, packed, panels, begins,
-        scales, steps, shares, limits, turned, reach,
+        scales, steps, sums, shares, limits, turned, reach, floors,
     ):  # fmt: skip
         together, columns = begins.shape[1], panels.shape[2]
         longest, lost = limits[0], limits[1]
@@ -199,15 +199,17 @@ def look(gather: Any, ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any)
         unit = np.float32(2 * (panels.shape[1] + 8) * 2.0**-24)
         for panel in range(len(panels)):
             pack(listed, found, user, panel * columns, found.shape[1], panels, panel, turned)
+        floors[0, :] = -np.inf
         for start in range(first, end, together):
             count, place = min(together, end - start), start - first
             gather(titles, items, start, end, packed, turned)
             ready(weights, items, start, count, facts, ends, packed, begins, scales)
             for i in range(count):
                 event = start + i
-                reach[place + i] = reach_of(weights, event, facts, items[0, event], longest, lost, unit)
+                reach[0, place + i] = reach_of(weights, event, facts, items[0, event], longest, lost, unit)
+            reach[0, place + count : place + together] = np.inf
             for row in range(0, count, at_once):
-                tile(packed, begins, scales, row, panels, steps, ends, shares, place + row)
+                tile(packed, begins, scales, row, panels, steps, ends, sums, shares, place + row, reach, floors)
 
     return loop
 
@@ -245,26 +247,38 @@ def scaled(weights, items, start, count, facts, ends, packed, begins, scales):  
             begins[part, i] = np.int32(facts[title, part * _FACTS + MIDST])
 
 
-def matrix_tile(byte_shares: Any) -> Any:
-    """Part by part, since each has steps of its own."""
+def matrix_tile(byte_sums: Any, sum_of_parts: Any) -> Any:
+    """Sums of all parts, then shares: each part has steps of its own."""
 
-    def loop(packed, begins, scales, row, panels, steps, ends, shares, event):  # type: ignore[no-untyped-def]
+    def loop(  # type: ignore[no-untyped-def]
+        packed, begins, scales, row, panels, steps, ends, sums, shares, event, reach, floors,
+    ):  # fmt: skip
         for panel in range(len(panels)):
             low = np.int64(0)
             for part in range(len(ends)):
-                byte_shares(
-                    packed, scales, panels, panel, steps, part, low, ends[part], shares, event,
-                    panel * panels.shape[2],
-                )  # fmt: skip
+                byte_sums(packed, panels, panel, low, ends[part], sums, part)
                 low = ends[part]
+            sum_of_parts(sums, scales, steps, reach, floors, shares, event, panel * panels.shape[2])
 
     return loop
 
 
-def byte_tile(byte_shares: Any, at_once: Any) -> Any:
-    """Part by part, since each has steps of its own."""
+def _raise_floors(shares, first, end, reach, floors):  # type: ignore[no-untyped-def]
+    """To what some shares surely are."""
+    for event in range(first, end):
+        less = reach[0, event]
+        for place in range(shares.shape[1]):
+            sure = shares[event, place] - less
+            floors[0, place] = sure if sure > floors[0, place] else floors[0, place]
 
-    def loop(packed, begins, scales, row, panels, steps, ends, shares, event):  # type: ignore[no-untyped-def]
+
+def byte_tile(byte_shares: Any, at_once: Any, leaf: Any) -> Any:
+    """Part by part, since each has steps of its own."""
+    raise_floors = leaf(_raise_floors)
+
+    def loop(  # type: ignore[no-untyped-def]
+        packed, begins, scales, row, panels, steps, ends, sums, shares, event, reach, floors,
+    ):  # fmt: skip
         columns = panels.shape[2]
         shares[event : event + at_once] = 0
         for panel in range(len(panels)):
@@ -275,6 +289,7 @@ def byte_tile(byte_shares: Any, at_once: Any) -> Any:
                     panel * columns,
                 )  # fmt: skip
                 low = ends[part]
+        raise_floors(shares, event, event + at_once, reach, floors)
 
     return loop
 
@@ -289,11 +304,15 @@ def weighed(weights, items, start, count, facts, ends, packed, begins, scales): 
         low = ends[part]
 
 
-def plain_tile(products: Any) -> Any:
+def plain_tile(products: Any, at_once: Any, leaf: Any) -> Any:
     """All parts at once."""
+    raise_floors = leaf(_raise_floors)
 
-    def loop(packed, begins, scales, row, panels, steps, ends, shares, event):  # type: ignore[no-untyped-def]
+    def loop(  # type: ignore[no-untyped-def]
+        packed, begins, scales, row, panels, steps, ends, sums, shares, event, reach, floors,
+    ):  # fmt: skip
         for panel in range(len(panels)):
             products(packed, 0, row, panels, panel, shares, event, panel * panels.shape[2])
+        raise_floors(shares, event, event + at_once, reach, floors)
 
     return loop

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from recbatch import _compiling
+from recbatch import _compiling, _threads
 from recbatch.contracts import EventFactors, Events, Float32s, Int32s
 from recbatch.kernels import Kernel, leaf, part
 from recbatch.score import _first_look as looks
 
 _AHEAD = 8
 """Rivals whose vectors are on their way."""
+_LAST = 2 * _compiling.CHUNK - 1
+"""Of the places where rivals wait, a power of two: those and all of a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,10 @@ class Tables:
             widths: columns of each part; they add up to d.
             kind: how they are looked at.
         """
-        return cls(looks.rows(vectors, widths, kind), looks.rows(candidates, widths, kind, middle=kind.middle), kind)
+        titles, listed = _threads.both(
+            lambda: looks.rows(vectors, widths, kind), lambda: looks.rows(candidates, widths, kind, kind.middle)
+        )
+        return cls(titles, listed, kind)
 
 
 def largest(tables: Tables, factors: EventFactors, histories: Events, candidates: Float32s, found: Int32s) -> Int32s:
@@ -78,13 +83,14 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
         np.zeros((parts, together), dtype=np.int32),
         _compiling.zeros(parts, together),
         _compiling.zeros(parts, width),
+        np.zeros((parts if in_tiles else 0, _compiling.TILE_ROWS, _compiling.TILE_COLUMNS), dtype=np.int32),
         _compiling.zeros(groups * together, width),
         np.empty((2, parts), dtype=np.float32),
         np.empty((1, unit.length), dtype=np.int32),
-        np.empty(groups * together, dtype=np.float32),
+        np.empty((1, groups * together), dtype=np.float32),
         _compiling.zeros(1, width),
         np.empty(found.shape[1], dtype=np.float64),
-        np.empty((2, _AHEAD), dtype=np.int32),
+        np.empty((2, _LAST + 1), dtype=np.int32),
         which,
     )
     return which
@@ -93,14 +99,14 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
 def _loop(look: Any, choose: Any) -> Any:
     def loop(  # type: ignore[no-untyped-def]
         vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends, listed,
-        listed_facts, packed, panels, begins, scales, steps, shares, limits, turned, reach, floors, best, waiting,
+        listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, best, waiting,
         result,
     ):  # fmt: skip
         for user in range(len(found)):
             first, end = offsets[user], offsets[user + 1]
             look(
                 weights, items, first, end, found, user, titles, title_facts, word_ends, listed, listed_facts, packed,
-                panels, begins, scales, steps, shares, limits, turned, reach,
+                panels, begins, scales, steps, sums, shares, limits, turned, reach, floors,
             )  # fmt: skip
             choose(
                 vectors, starts, ends, weights, items, first, end - first, candidates, found, user, shares, reach,
@@ -115,14 +121,14 @@ def _in_tiles(begin: Any, loop: Any, end: Any) -> Any:
 
     def whole(  # type: ignore[no-untyped-def]
         shapes, vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends,
-        listed, listed_facts, packed, panels, begins, scales, steps, shares, limits, turned, reach, floors, best,
+        listed, listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, best,
         waiting, result,
     ):  # fmt: skip
         begin(shapes)
         loop(
             vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends, listed,
-            listed_facts, packed, panels, begins, scales, steps, shares, limits, turned, reach, floors, best, waiting,
-            result,
+            listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, best,
+            waiting, result,
         )  # fmt: skip
         end()
 
@@ -174,13 +180,7 @@ def _choose(reaching: Any, first_bit: Any, fetch: Any, settle: Any) -> Any:
         vectors, starts, ends, weights, items, first, count, candidates, found, user, shares, reach, floors, best,
         waiting, result,
     ):  # fmt: skip
-        k, width, room = found.shape[1], shares.shape[1], waiting.shape[1]
-        floors[0, :] = -np.inf
-        for event in range(count):
-            less = reach[event]
-            for place in range(width):
-                sure = shares[event, place] - less
-                floors[0, place] = sure if sure > floors[0, place] else floors[0, place]
+        k, width = found.shape[1], shares.shape[1]
         for place in range(k):
             result[user, place] = -1
             if found[user, place] < 0:
@@ -188,9 +188,9 @@ def _choose(reaching: Any, first_bit: Any, fetch: Any, settle: Any) -> Any:
         floors[0, k:] = np.inf
         best[:] = np.nan
         came = went = 0
-        for event in range(count):
+        for event in range(count + 1):
             for start in range(0, width, _compiling.CHUNK):
-                bits = reaching(shares, event, start, reach[event], floors)
+                bits = reaching(shares, event, start, reach[0, event], floors) if event < count else np.uint64(0)
                 while bits:
                     place = start + first_bit(bits)
                     bits &= bits - np.uint64(1)
@@ -202,20 +202,14 @@ def _choose(reaching: Any, first_bit: Any, fetch: Any, settle: Any) -> Any:
                         fetch(candidates, found[user, place])
                         fetch(vectors, items[0, first + holder])
                     fetch(vectors, items[0, first + event])
-                    waiting[0, came % room], waiting[1, came % room] = place, event
+                    waiting[0, came & _LAST], waiting[1, came & _LAST] = place, event
                     came += 1
-                    if came - went == room:
-                        settle(
-                            vectors, starts, ends, weights, items, first, candidates, found, user,
-                            np.int64(waiting[0, went % room]), waiting[1, went % room], best, result,
-                        )  # fmt: skip
-                        went += 1
-        while went < came:
-            settle(
-                vectors, starts, ends, weights, items, first, candidates, found, user,
-                np.int64(waiting[0, went % room]), waiting[1, went % room], best, result,
-            )  # fmt: skip
-            went += 1
+                while came - went > (_AHEAD if event < count else 0):
+                    settle(
+                        vectors, starts, ends, weights, items, first, candidates, found, user,
+                        np.int64(waiting[0, went & _LAST]), waiting[1, went & _LAST], best, result,
+                    )  # fmt: skip
+                    went += 1
 
     return loop
 
@@ -225,7 +219,7 @@ def _put_together(gather: Any, ready: Any, tile: Any, at_once: int) -> Any:
     from recbatch import _vectors as vectors
 
     pack = part(looks.pack(vectors.turn, _llvm.LENGTH))
-    settle = part(_settle(leaf(_share(vectors.exact_share))))
+    settle = leaf(_settle(leaf(_share(vectors.exact_share))))
     choose = leaf(_choose(vectors.reaching, vectors.first_bit, vectors.fetch, settle))
     look = looks.look(leaf(gather(pack)), leaf(ready), leaf(tile), at_once, pack, leaf)
     return _loop(leaf(look), choose)
@@ -237,28 +231,30 @@ def _look_by_tiles() -> Any:
     def gather(pack: Any) -> Any:
         return looks.row_by_row(_vectors.fetch)
 
-    tile = looks.matrix_tile(_tiles.byte_shares)
+    tile = looks.matrix_tile(_tiles.byte_sums, _vectors.sum_of_parts)
     return _in_tiles(_tiles.begin, part(_put_together(gather, looks.scaled, tile, _compiling.TILE_ROWS)), _tiles.end)
 
 
 def _look_at_bytes() -> Any:
     from recbatch import _llvm, _vectors
 
-    tile = looks.byte_tile(_vectors.byte_shares, _llvm.ROWS)
+    tile = looks.byte_tile(_vectors.byte_shares, _llvm.ROWS, leaf)
     return _put_together(looks.side_by_side, looks.scaled, tile, _llvm.ROWS)
 
 
 def _look_at_floats() -> Any:
     from recbatch import _llvm, _vectors
 
-    return _put_together(looks.side_by_side, looks.weighed, looks.plain_tile(_vectors.products), _llvm.ROWS)
+    return _put_together(
+        looks.side_by_side, looks.weighed, looks.plain_tile(_vectors.products, _llvm.ROWS, leaf), _llvm.ROWS
+    )
 
 
 _LARGEST = (
     "void({shapes}float32[:,::1], int64[::1], int64[::1], float32[:,::1], int32[:,::1], int64[::1], float32[:,::1],"
     " int32[:,::1], {words}[:,::1], float32[:,::1], int64[::1], {words}[:,::1], float32[:,::1], {words}[:,:,::1],"
-    " {words}[:,:,::1], int32[:,::1], float32[:,::1], float32[:,::1], float32[:,::1], float32[:,::1], int32[:,::1],"
-    " float32[::1], float32[:,::1], float64[::1], int32[:,::1], int32[:,::1])"
+    " {words}[:,:,::1], int32[:,::1], float32[:,::1], float32[:,::1], int32[:,:,::1], float32[:,::1], float32[:,::1],"
+    " int32[:,::1], float32[:,::1], float32[:,::1], float64[::1], int32[:,::1], int32[:,::1])"
 )
 _LOOKS = {
     looks.Kind.FLOATS: Kernel("largest", _LARGEST.format(shapes="", words="float32"), _look_at_floats),

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from recbatch import _compiling, _threads
-from recbatch.contracts import NO_ITEM, Events, Float32s, Int32s, Int64s, Towers
+from recbatch.contracts import NO_ITEM, EventFactors, Events, Float32s, Int32s, Int64s
 from recbatch.score import _largest
 from recbatch.score._first_look import Kind
 
@@ -26,8 +26,6 @@ class Evidence:
     A query is a sum of event vectors, so the share of event e in score(user, item) is vector(e) · candidate(item).
     """
 
-    towers: Towers
-    """Give the event vectors."""
     candidates: Float32s
     """Shape (candidates, dim)."""
     kind: Kind | None = None
@@ -35,7 +33,7 @@ class Evidence:
     _tables: list[_largest.Tables] = field(init=False, default_factory=list, repr=False, compare=False)
     """Made when compiled loops are first used."""
 
-    def reasons(self, histories: Events, found: Int32s, names: Int32s) -> Int32s:
+    def reasons(self, histories: Events, factors: EventFactors, found: Int32s, names: Int32s) -> Int32s:
         """The title of the event with the largest share in each recommended score, on all cores.
 
         Shares are multiplied in bytes or in float32, by compiled loops once enough has been done; where rounding could
@@ -44,6 +42,7 @@ class Evidence:
 
         Args:
             histories: B users with at least one event each; `items` index the vocabulary.
+            factors: what these events add to queries.
             found: shape (B, k): recommended candidates, NO_ITEM for none.
             names: shape (vocabulary,): what the result calls the titles.
 
@@ -52,11 +51,11 @@ class Evidence:
         """
         result = np.empty_like(found)
         compiled = _compiling.is_due(2.0 * len(histories.items) * found.shape[1] * self.candidates.shape[1])
-        one = partial(self._compiled_block, self._made(histories)) if compiled else self._numpy_block
+        one = partial(_largest.largest, self._made(factors)) if compiled else _numpy_block
 
         def block(users: slice | Int64s) -> None:
             mine, listed = histories.of_users(users), found[users]
-            events = one(mine, listed) + mine.offsets[:-1, None]
+            events = one(factors.of_users(histories, users), mine, self.candidates, listed) + mine.offsets[:-1, None]
             result[users] = np.where(listed == NO_ITEM, NO_ITEM, names[mine.items[events]])
 
         _threads.run([partial(block, users) for users in self._blocks(histories, compiled)])
@@ -71,25 +70,20 @@ class Evidence:
         by_length = np.argsort(histories.counts, kind="stable")
         return [by_length[part] for part in _blocks(histories.counts[by_length], self.candidates.shape[1])]
 
-    def _made(self, histories: Events) -> _largest.Tables:
+    def _made(self, factors: EventFactors) -> _largest.Tables:
         if not self._tables:
-            nothing = self.towers.event_factors(histories.of_users(slice(0, 0)))
             kind = self.kind or Kind.best()
-            of = _largest.Tables.of(nothing.vectors, self.candidates, nothing.widths, kind)
-            self._tables.append(of)
+            self._tables.append(_largest.Tables.of(factors.vectors, self.candidates, factors.widths, kind))
         return self._tables[0]
 
-    def _compiled_block(self, tables: _largest.Tables, mine: Events, found: Int32s) -> Int32s:
-        return _largest.largest(tables, self.towers.event_factors(mine), mine, self.candidates, found)
 
-    def _numpy_block(self, mine: Events, found: Int32s) -> Int32s:
-        factors = self.towers.event_factors(mine)
-        items, vectors = self.candidates[found, : factors.vectors.shape[1]], factors.of(mine.items)
-        unit = vectors.shape[1] * 2.0**-24
-        per_length = 4 * unit / (1 - unit)  # how far equal shares may lie apart; see `index.rounding_bound`
-        longest = np.maximum.reduceat(_lengths(vectors), mine.offsets[:-1])
-        lengths = np.sqrt(np.einsum("ukd,ukd->uk", items, items))
-        return _largest_share(vectors, mine.offsets, items, per_length * longest[:, None] * lengths)
+def _numpy_block(factors: EventFactors, mine: Events, candidates: Float32s, found: Int32s) -> Int32s:
+    items, vectors = candidates[found, : factors.vectors.shape[1]], factors.of(mine.items)
+    unit = vectors.shape[1] * 2.0**-24
+    per_length = 4 * unit / (1 - unit)  # how far equal shares may lie apart; see `index.rounding_bound`
+    longest = np.maximum.reduceat(_lengths(vectors), mine.offsets[:-1])
+    lengths = np.sqrt(np.einsum("ukd,ukd->uk", items, items))
+    return _largest_share(vectors, mine.offsets, items, per_length * longest[:, None] * lengths)
 
 
 def _blocks(counts: Int64s, dim: int) -> list[slice]:

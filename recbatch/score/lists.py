@@ -14,6 +14,7 @@ from recbatch.contracts import (
     NO_ITEM,
     Bools,
     Dataset,
+    EventFactors,
     Events,
     Exclusions,
     Index,
@@ -135,7 +136,8 @@ class Ranker:
             return by_model
         histories = known.of_users(rows)
         with part("embed"):
-            queries = self.towers.embed(histories, None if profiles is None else profiles[rows])
+            factors = self.towers.event_factors(histories)
+            queries = self.towers.embed(histories, None if profiles is None else profiles[rows], factors)
         if not np.isfinite(queries).all():
             raise DataError("a query embedding is not finite; train anew with --train always")
         exclude = barring.renamed(barred.of_queries(rows), self.catalogue.candidate_of_item)
@@ -145,19 +147,21 @@ class Ranker:
         by_model[rows] = draft.have[rows] > had
         if with_reasons:
             if not self._evidence:
-                self._evidence.append(Evidence(self.towers, self.catalogue.embeddings))
+                self._evidence.append(Evidence(self.catalogue.embeddings))
             with part("evidence"):
-                _explain(draft.lists, rows, histories, self._evidence[0], self.catalogue)
+                _explain(draft.lists, rows, histories, factors, self._evidence[0], self.catalogue)
         return by_model
 
 
-def _explain(lists: Lists, rows: Int64s, histories: Events, evidence: Evidence, catalogue: Catalogue) -> None:
+def _explain(
+    lists: Lists, rows: Int64s, histories: Events, factors: EventFactors, evidence: Evidence, catalogue: Catalogue
+) -> None:
     """Fills in `because` for the model's titles."""
     some = np.flatnonzero(histories.counts)
     listed, reasoned = lists.positions[rows[some]], histories.of_users(some)
     by_model = (lists.sources[rows[some]] == MODEL) & (listed != NO_ITEM)
     found = np.where(by_model, catalogue.candidate_of_item[listed], np.int32(NO_ITEM))
-    lists.because[rows[some]] = evidence.reasons(reasoned, found, _rows_to_items(catalogue))
+    lists.because[rows[some]] = evidence.reasons(reasoned, factors, found, _rows_to_items(catalogue))
 
 
 def known_to_model(histories: Events, profiles: Int32s | None) -> Bools:

@@ -66,7 +66,7 @@ class SumTowers:
     def with_items(self, data):
         return self
 
-    def embed(self, histories, profiles=None):
+    def embed(self, histories, profiles=None, factors=None):
         queries = np.zeros((histories.num_users, self.dim), np.float32)
         np.add.at(queries, histories.users_of_events(), self.candidates[histories.items])
         return queries

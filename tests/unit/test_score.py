@@ -180,7 +180,7 @@ def test_the_reason_is_the_title_of_the_earliest_event_with_the_largest_share(mo
     events = Events(offsets, items, *(np.ones(len(items), kind) for kind in (np.int64, np.float32, np.float32)))
     found = random_.integers(-1, 40, size=(50, 70)).astype(np.int32)
     names = np.arange(40, dtype=np.int32)[::-1].copy()
-    given = Evidence(towers, towers.candidates, kind).reasons(events, found, names)
+    given = Evidence(towers.candidates, kind).reasons(events, towers.event_factors(events), found, names)
     for user in range(50):
         own = towers.candidates[items[offsets[user] : offsets[user + 1]]].astype(np.float64)
         shares = np.einsum("ed,kd->ek", own, towers.candidates[found[user]].astype(np.float64))
