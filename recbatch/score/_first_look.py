@@ -1,4 +1,4 @@
-"""Shares nearly: of vectors rounded to bytes, a step for each part of a row, or of vectors as they are.
+"""Shares nearly, of vectors as `_looked_at` has them, and how far they may lie from the truth.
 
 The bound is Cauchy-Schwarz on what rounding took from either side, part by part: with rounded vectors v' and c',
 |v·c - v'·c'| <= |v - v'| |c| + |v'| |c - c'|.
@@ -6,111 +6,16 @@ The bound is Cauchy-Schwarz on what rounding took from either side, part by part
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
-from recbatch import _compiling
-from recbatch.contracts import Float32s, Int32s, Int64s
+from recbatch.score._looked_at import FACTS, KEPT, LOST, MIDST, STEP
 
-MIDDLE = 128
-"""Added to the bytes of one side, which the machine multiplies as unsigned ones."""
-_MOST = 127
-_AT_ONCE = 2**14
-"""Rows rounded at a time."""
-STEP, KEPT, LOST, MIDST = range(4)
-"""Facts of a row's part: size of a step, length as rounded, length of what rounding took, what the middle adds."""
-_FACTS = 4
 _LEAST = np.float32(2.0**-120)
 _UPWARDS = np.float32(1 + 2.0**-20)
 _SHORTEST = np.float32(2.0**-10)
 """Of a candidate's reach in the largest: the reach of a shorter one is overstated."""
-
-
-class Kind(Enum):
-    """What is looked at first."""
-
-    FLOATS = "vectors as they are"
-    BYTES = "rounded to bytes, which the machine multiplies four at a time (VNNI)"
-    TILES = "rounded to bytes, which the machine's matrix unit multiplies (AMX)"
-
-    @classmethod
-    def best(cls) -> Kind:
-        """The fastest of this machine."""
-        unit = _compiling.vector_unit()
-        return cls.TILES if unit.has_tiles else cls.BYTES if unit.has_bytes else cls.FLOATS
-
-    @property
-    def middle(self) -> int:
-        """Added to the bytes of candidates."""
-        return MIDDLE if self is Kind.BYTES else 0
-
-    @property
-    def depth(self) -> int:
-        """Every part of a row is filled up with zeros to a whole number of so many words."""
-        return _compiling.TILE_DEPTH if self is Kind.TILES else 1
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Vectors as a first look sees them."""
-
-    values: Float32s | Int32s
-    """Shape (n, words): the vectors, or four bytes in each number, every part filled up with 0, see `Kind.depth`."""
-    facts: Float32s
-    """Shape (n, parts * 4), see `STEP` and those after it."""
-    ends: Int64s
-    """Shape (parts,): the first word behind each part."""
-
-
-def rows(vectors: Float32s, widths: tuple[int, ...], kind: Kind, middle: int = 0) -> Rows:
-    """Vectors (n, at least Σ widths) for a first look.
-
-    Args:
-        vectors: in parts.
-        widths: columns of each part.
-        kind: how they are looked at.
-        middle: added to every byte.
-    """
-    count, in_bytes = len(vectors), kind is not Kind.FLOATS
-    words = [-(-width // (4 * kind.depth)) * kind.depth if in_bytes else width for width in widths]
-    ends = np.cumsum(words, dtype=np.int64)
-    facts = np.zeros((count, _FACTS * len(widths)), dtype=np.float32)
-    rounded = np.full((count, int(ends[-1]), 4), middle, dtype=np.uint8) if in_bytes else None
-    for start in range(0, count, _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        column = 0
-        for part, width in enumerate(widths):
-            mine = facts[some, part * _FACTS : (part + 1) * _FACTS]
-            exact = vectors[some, column : column + width].astype(np.float64)
-            column += width
-            if rounded is None:
-                mine[:, STEP], mine[:, KEPT] = 1, _above(_lengths(exact))
-                continue
-            most = np.abs(exact).max(axis=1, initial=0.0)
-            step = np.maximum(most / _MOST, np.finfo(np.float32).tiny).astype(np.float32)
-            whole = np.clip(np.rint(exact / step[:, None]), -_MOST, _MOST)
-            near = whole * step[:, None].astype(np.float64)
-            mine[:, STEP], mine[:, MIDST] = step, -MIDDLE * whole.sum(axis=1)
-            mine[:, KEPT], mine[:, LOST] = _above(_lengths(near)), _above(_lengths(exact - near))
-            bytes_ = (whole.astype(np.int16) + middle).astype(np.uint8)
-            place = int(ends[part]) - words[part]
-            flat = rounded[some, place : place + words[part]].reshape(len(bytes_), -1)
-            flat[:, :width] = bytes_
-            rounded[some, place : place + words[part]] = flat.reshape(len(bytes_), words[part], 4)
-    values: Any = vectors if rounded is None else rounded.view(np.int32)[..., 0]
-    return Rows(np.ascontiguousarray(values), facts, ends)
-
-
-def _lengths(vectors: Any) -> Any:
-    return np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-
-
-def _above(values: Any) -> Float32s:
-    """As float32, not below."""
-    return np.asarray(values * (1 + 2.0**-20), dtype=np.float32)
 
 
 def pack(turn: Any, length: Any) -> Any:
@@ -144,7 +49,7 @@ def _measure() -> Any:
         for part in range(len(longest)):
             length, loss = np.float32(0), np.float32(0)
             for place in range(found.shape[1]):
-                one, column = max(found[user, place], 0), part * _FACTS
+                one, column = max(found[user, place], 0), part * FACTS
                 steps[part, place] = facts[one, column + STEP]
                 loss = max(loss, facts[one, column + LOST])
                 length = max(length, facts[one, column + KEPT] + facts[one, column + LOST])
@@ -152,7 +57,7 @@ def _measure() -> Any:
         for place in range(found.shape[1]):
             one, most = max(found[user, place], 0), _SHORTEST
             for part in range(len(longest)):
-                kept, loss = facts[one, part * _FACTS + KEPT], facts[one, part * _FACTS + LOST]
+                kept, loss = facts[one, part * FACTS + KEPT], facts[one, part * FACTS + LOST]
                 most = max(most, (kept + loss) / longest[part], loss / lost[part])
             for part in range(len(longest)):
                 steps[part, place] /= most * _UPWARDS
@@ -166,7 +71,7 @@ def _reach() -> Any:
     def loop(weights: Any, event: Any, facts: Any, title: Any, longest: Any, lost: Any, unit: Any) -> Any:
         reach = _LEAST
         for part in range(len(longest)):
-            kept, loss = facts[title, part * _FACTS + KEPT], facts[title, part * _FACTS + LOST]
+            kept, loss = facts[title, part * FACTS + KEPT], facts[title, part * FACTS + LOST]
             apart = loss * longest[part] + kept * lost[part] + unit * (kept + loss) * longest[part]
             reach += abs(weights[part, event]) * apart
         return reach
@@ -223,19 +128,12 @@ def side_by_side(pack: Any) -> Any:
     return loop
 
 
-def row_by_row(fetch: Any) -> Any:
-    """Titles of events as the matrix unit reads them; the next ones are asked for meanwhile."""
-
-    def loop(titles: Any, items: Any, start: Any, end: Any, packed: Any, turned: Any) -> None:
-        together = packed.shape[1]
-        for event in range(start + together, min(start + 2 * together, items.shape[1])):
-            fetch(titles, items[0, event])
-        for row in range(min(together, end - start)):
-            item = items[0, start + row]
-            for word in range(packed.shape[2]):
-                packed[0, row, word] = titles[item, word]
-
-    return loop
+def row_by_row(titles, items, start, end, packed, turned):  # type: ignore[no-untyped-def]
+    """Titles of events as the matrix unit reads them."""
+    for row in range(min(packed.shape[1], end - start)):
+        item = items[0, start + row]
+        for word in range(packed.shape[2]):
+            packed[0, row, word] = titles[item, word]
 
 
 def scaled(weights, items, start, count, facts, ends, packed, begins, scales):  # type: ignore[no-untyped-def]
@@ -243,8 +141,8 @@ def scaled(weights, items, start, count, facts, ends, packed, begins, scales):  
     for i in range(count):
         title = items[0, start + i]
         for part in range(len(ends)):
-            scales[part, i] = weights[part, start + i] * facts[title, part * _FACTS + STEP]
-            begins[part, i] = np.int32(facts[title, part * _FACTS + MIDST])
+            scales[part, i] = weights[part, start + i] * facts[title, part * FACTS + STEP]
+            begins[part, i] = np.int32(facts[title, part * FACTS + MIDST])
 
 
 def matrix_tile(byte_sums: Any, sum_of_parts: Any) -> Any:

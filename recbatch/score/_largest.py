@@ -16,23 +16,19 @@ from recbatch import _compiling, _threads
 from recbatch.contracts import EventFactors, Events, Float32s, Int32s
 from recbatch.kernels import Kernel, leaf, part
 from recbatch.score import _first_look as looks
-
-_AHEAD = 8
-"""Rivals whose vectors are on their way."""
-_LAST = 2 * _compiling.CHUNK - 1
-"""Of the places where rivals wait, a power of two: those and all of a chunk."""
+from recbatch.score._looked_at import Kind, Rows, rows
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
     """Titles as the first look sees them, once for all users; shapes by vocabulary and by candidates."""
 
-    titles: looks.Rows
-    candidates: looks.Rows
-    kind: looks.Kind
+    titles: Rows
+    candidates: Rows
+    kind: Kind
 
     @classmethod
-    def of(cls, vectors: Float32s, candidates: Float32s, widths: tuple[int, ...], kind: looks.Kind) -> Tables:
+    def of(cls, vectors: Float32s, candidates: Float32s, widths: tuple[int, ...], kind: Kind) -> Tables:
         """Rounds them where bytes are wanted.
 
         Args:
@@ -42,7 +38,7 @@ class Tables:
             kind: how they are looked at.
         """
         titles, listed = _threads.both(
-            lambda: looks.rows(vectors, widths, kind), lambda: looks.rows(candidates, widths, kind, kind.middle)
+            lambda: rows(vectors, widths, kind), lambda: rows(candidates, widths, kind, kind.middle)
         )
         return cls(titles, listed, kind)
 
@@ -58,7 +54,7 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
         found: shape (B, k): recommended candidates, negative for none.
     """
     unit = _compiling.vector_unit()
-    in_tiles = tables.kind is looks.Kind.TILES
+    in_tiles = tables.kind is Kind.TILES
     together = _compiling.TILE_ROWS if in_tiles else math.lcm(unit.rows, unit.length)
     parts, words = len(factors.weights), tables.titles.values.shape[1]
     panels = -(-found.shape[1] // unit.columns)
@@ -90,7 +86,6 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
         np.empty((1, groups * together), dtype=np.float32),
         _compiling.zeros(1, width),
         np.empty(found.shape[1], dtype=np.float64),
-        np.empty((2, _LAST + 1), dtype=np.int32),
         which,
     )
     return which
@@ -99,8 +94,7 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
 def _loop(look: Any, choose: Any) -> Any:
     def loop(  # type: ignore[no-untyped-def]
         vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends, listed,
-        listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, best, waiting,
-        result,
+        listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, best, result,
     ):  # fmt: skip
         for user in range(len(found)):
             first, end = offsets[user], offsets[user + 1]
@@ -110,7 +104,7 @@ def _loop(look: Any, choose: Any) -> Any:
             )  # fmt: skip
             choose(
                 vectors, starts, ends, weights, items, first, end - first, candidates, found, user, shares, reach,
-                floors, best, waiting, result,
+                floors, best, result,
             )  # fmt: skip
 
     return loop
@@ -122,13 +116,13 @@ def _in_tiles(begin: Any, loop: Any, end: Any) -> Any:
     def whole(  # type: ignore[no-untyped-def]
         shapes, vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends,
         listed, listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, best,
-        waiting, result,
+        result,
     ):  # fmt: skip
         begin(shapes)
         loop(
             vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends, listed,
             listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, best,
-            waiting, result,
+            result,
         )  # fmt: skip
         end()
 
@@ -152,33 +146,12 @@ def _share(exact_share: Any) -> Any:
     return loop
 
 
-def _settle(share: Any) -> Any:
-    """Compares the exact share of a rival with the largest so far; of equals the earlier one keeps its place."""
-
-    def loop(  # type: ignore[no-untyped-def]
-        vectors, starts, ends, weights, items, first, candidates, found, user, place, rival, best, result,
-    ):  # fmt: skip
-        one = found[user, place]
-        if np.isnan(best[place]):
-            at = first + result[user, place]
-            best[place] = share(vectors, starts, ends, weights, at, items[0, at], candidates, one)
-        at = first + rival
-        mine = share(vectors, starts, ends, weights, at, items[0, at], candidates, one)
-        if mine > best[place]:
-            best[place], result[user, place] = mine, rival
-
-    return loop
-
-
-def _choose(reaching: Any, first_bit: Any, fetch: Any, settle: Any) -> Any:
-    """The first event with the largest share: the only one that may have it, or the best of those that may.
-
-    Those wait in line until their vectors, which lie anywhere, have come near.
-    """
+def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
+    """The first event with the largest share: the only one that may have it, or the best of those that may."""
 
     def loop(  # type: ignore[no-untyped-def]
         vectors, starts, ends, weights, items, first, count, candidates, found, user, shares, reach, floors, best,
-        waiting, result,
+        result,
     ):  # fmt: skip
         k, width = found.shape[1], shares.shape[1]
         for place in range(k):
@@ -187,29 +160,22 @@ def _choose(reaching: Any, first_bit: Any, fetch: Any, settle: Any) -> Any:
                 floors[0, place], result[user, place] = np.inf, 0
         floors[0, k:] = np.inf
         best[:] = np.nan
-        came = went = 0
-        for event in range(count + 1):
+        for event in range(count):
             for start in range(0, width, _compiling.CHUNK):
-                bits = reaching(shares, event, start, reach[0, event], floors) if event < count else np.uint64(0)
+                bits = reaching(shares, event, start, reach[0, event], floors)
                 while bits:
                     place = start + first_bit(bits)
                     bits &= bits - np.uint64(1)
-                    holder = np.int64(result[user, place])
+                    holder, one = np.int64(result[user, place]), found[user, place]
                     if holder < 0:
                         result[user, place] = event
                         continue
-                    if np.isnan(best[place]):
-                        fetch(candidates, found[user, place])
-                        fetch(vectors, items[0, first + holder])
-                    fetch(vectors, items[0, first + event])
-                    waiting[0, came & _LAST], waiting[1, came & _LAST] = place, event
-                    came += 1
-                while came - went > (_AHEAD if event < count else 0):
-                    settle(
-                        vectors, starts, ends, weights, items, first, candidates, found, user,
-                        np.int64(waiting[0, went & _LAST]), waiting[1, went & _LAST], best, result,
-                    )  # fmt: skip
-                    went += 1
+                    for rival in (holder, event):
+                        if rival == event or np.isnan(best[place]):
+                            at = first + rival
+                            mine = share(vectors, starts, ends, weights, at, items[0, at], candidates, one)
+                            if not mine <= best[place]:
+                                best[place], result[user, place] = mine, rival
 
     return loop
 
@@ -219,45 +185,40 @@ def _put_together(gather: Any, ready: Any, tile: Any, at_once: int) -> Any:
     from recbatch import _vectors as vectors
 
     pack = part(looks.pack(vectors.turn, _llvm.LENGTH))
-    settle = leaf(_settle(leaf(_share(vectors.exact_share))))
-    choose = leaf(_choose(vectors.reaching, vectors.first_bit, vectors.fetch, settle))
-    look = looks.look(leaf(gather(pack)), leaf(ready), leaf(tile), at_once, pack, leaf)
+    choose = leaf(_choose(vectors.reaching, vectors.first_bit, leaf(_share(vectors.exact_share))))
+    look = looks.look(leaf(gather or looks.side_by_side(pack)), leaf(ready), leaf(tile), at_once, pack, leaf)
     return _loop(leaf(look), choose)
 
 
 def _look_by_tiles() -> Any:
     from recbatch import _tiles, _vectors
 
-    def gather(pack: Any) -> Any:
-        return looks.row_by_row(_vectors.fetch)
-
     tile = looks.matrix_tile(_tiles.byte_sums, _vectors.sum_of_parts)
-    return _in_tiles(_tiles.begin, part(_put_together(gather, looks.scaled, tile, _compiling.TILE_ROWS)), _tiles.end)
+    loop = _put_together(looks.row_by_row, looks.scaled, tile, _compiling.TILE_ROWS)
+    return _in_tiles(_tiles.begin, part(loop), _tiles.end)
 
 
 def _look_at_bytes() -> Any:
     from recbatch import _llvm, _vectors
 
     tile = looks.byte_tile(_vectors.byte_shares, _llvm.ROWS, leaf)
-    return _put_together(looks.side_by_side, looks.scaled, tile, _llvm.ROWS)
+    return _put_together(None, looks.scaled, tile, _llvm.ROWS)
 
 
 def _look_at_floats() -> Any:
     from recbatch import _llvm, _vectors
 
-    return _put_together(
-        looks.side_by_side, looks.weighed, looks.plain_tile(_vectors.products, _llvm.ROWS, leaf), _llvm.ROWS
-    )
+    return _put_together(None, looks.weighed, looks.plain_tile(_vectors.products, _llvm.ROWS, leaf), _llvm.ROWS)
 
 
 _LARGEST = (
     "void({shapes}float32[:,::1], int64[::1], int64[::1], float32[:,::1], int32[:,::1], int64[::1], float32[:,::1],"
     " int32[:,::1], {words}[:,::1], float32[:,::1], int64[::1], {words}[:,::1], float32[:,::1], {words}[:,:,::1],"
     " {words}[:,:,::1], int32[:,::1], float32[:,::1], float32[:,::1], int32[:,:,::1], float32[:,::1], float32[:,::1],"
-    " int32[:,::1], float32[:,::1], float32[:,::1], float64[::1], int32[:,::1], int32[:,::1])"
+    " int32[:,::1], float32[:,::1], float32[:,::1], float64[::1], int32[:,::1])"
 )
 _LOOKS = {
-    looks.Kind.FLOATS: Kernel("largest", _LARGEST.format(shapes="", words="float32"), _look_at_floats),
-    looks.Kind.BYTES: Kernel("largest_bytes", _LARGEST.format(shapes="", words="int32"), _look_at_bytes),
-    looks.Kind.TILES: Kernel("largest_tiles", _LARGEST.format(shapes="uint8[::1], ", words="int32"), _look_by_tiles),
+    Kind.FLOATS: Kernel("largest", _LARGEST.format(shapes="", words="float32"), _look_at_floats),
+    Kind.BYTES: Kernel("largest_bytes", _LARGEST.format(shapes="", words="int32"), _look_at_bytes),
+    Kind.TILES: Kernel("largest_tiles", _LARGEST.format(shapes="uint8[::1], ", words="int32"), _look_by_tiles),
 }

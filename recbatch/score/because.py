@@ -11,7 +11,7 @@ import numpy as np
 from recbatch import _compiling, _threads
 from recbatch.contracts import NO_ITEM, EventFactors, Events, Float32s, Int32s, Int64s
 from recbatch.score import _largest
-from recbatch.score._first_look import Kind
+from recbatch.score._looked_at import Kind
 
 _BLOCK_CELLS = 2_000_000
 """Numbers in the event vectors that each core holds at once, padded: 8 MB, and as much again while they are made."""

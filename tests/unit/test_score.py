@@ -10,8 +10,8 @@ from recbatch import _compiling, config, schemas, score
 from recbatch.contracts import NO_ITEM, EventFactors, Events
 from recbatch.errors import ConfigError, DataError
 from recbatch.index import ExactIndex
-from recbatch.score import Catalogue, Ranker, _first_look, _largest, because, by_popularity
-from recbatch.score._first_look import Kind
+from recbatch.score import Catalogue, Ranker, _largest, _looked_at, because, by_popularity
+from recbatch.score._looked_at import Kind
 from recbatch.score.because import Evidence
 
 from ._worlds import RUN_DATE, SumTowers, build, random_world
@@ -218,20 +218,20 @@ def test_reasons_in_parts_of_any_width_weight_and_size_are_those_of_float64(kind
 def test_what_rounding_to_bytes_keeps_and_takes_is_never_understated(kind, widths):
     random_ = np.random.default_rng(0)
     vectors = (random_.normal(size=(500, sum(widths))) * np.exp2(random_.integers(-30, 30, size=(500, 1)))).astype("f4")
-    looks = _first_look.rows(vectors, widths, kind, middle=kind.middle)
+    looks = _looked_at.rows(vectors, widths, kind, middle=kind.middle)
     facts = looks.facts.reshape(500, len(widths), 4).astype(np.float64)
     bytes_ = looks.values.view(np.int8 if kind is Kind.TILES else np.uint8).astype(np.float64) - kind.middle
     column = 0
     for part, width in enumerate(widths):
         first = 4 * int(looks.ends[part] - -(-width // (4 * kind.depth)) * kind.depth)
         own = bytes_[:, first : first + width]
-        kept = own * facts[:, part, [_first_look.STEP]]
+        kept = own * facts[:, part, [_looked_at.STEP]]
         lost = vectors[:, column : column + width] - kept
         assert (bytes_[:, first + width : 4 * int(looks.ends[part])] == 0).all()
-        assert (np.linalg.norm(kept, axis=1) <= facts[:, part, _first_look.KEPT]).all()
-        assert (np.linalg.norm(lost, axis=1) <= facts[:, part, _first_look.LOST]).all()
-        assert (facts[:, part, _first_look.LOST] <= 0.51 * width**0.5 * facts[:, part, _first_look.STEP]).all()
-        assert (facts[:, part, _first_look.MIDST] == -_first_look.MIDDLE * own.sum(axis=1)).all()
+        assert (np.linalg.norm(kept, axis=1) <= facts[:, part, _looked_at.KEPT]).all()
+        assert (np.linalg.norm(lost, axis=1) <= facts[:, part, _looked_at.LOST]).all()
+        assert (facts[:, part, _looked_at.LOST] <= 0.51 * width**0.5 * facts[:, part, _looked_at.STEP]).all()
+        assert (facts[:, part, _looked_at.MIDST] == -_looked_at.MIDDLE * own.sum(axis=1)).all()
         column += width
 
 
