@@ -102,6 +102,9 @@ def tile_shapes(width: int) -> npt.NDArray[np.uint8]:
 def zeros(*shape: int) -> Float32s:
     """From the start of a line of the cache, since a vector that lies across two lines costs two loads."""
     cells = math.prod(shape)
-    room = np.zeros(cells + LINE // 4, dtype=np.float32)
-    start = -room.ctypes.data % LINE // 4
-    return room[start : start + cells].reshape(shape)
+    return aligned(np.zeros(cells + LINE // 4, dtype=np.float32))[:cells].reshape(shape)
+
+
+def aligned(room: Float32s) -> Float32s:
+    """Memory from the start of the first line of the cache in it, up to a line shorter."""
+    return room[-room.ctypes.data % LINE // 4 :]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import threadpoolctl
 
+from recbatch._compiling import LINE, aligned
 from recbatch.contracts import Float32s
 
 S = TypeVar("S")
@@ -81,11 +82,14 @@ def by_rows(work: Callable[[slice], None], rows: int) -> None:
 
 
 def scratch(rows: int, columns: int) -> Float32s:
-    """Uninitialised memory of this thread, shape (rows, columns): valid until its next call, kept between calls."""
+    """Uninitialised memory of this thread, shape (rows, columns), from the start of a line of the cache.
+
+    Valid until its next call, kept between calls: fresh pages would often cost more than the work.
+    """
     cells = rows * columns
     held: Float32s | None = getattr(_scratch, "held", None)
     if held is None or len(held) < cells:
-        held = _scratch.held = np.empty(cells, dtype=np.float32)
+        held = _scratch.held = aligned(np.empty(cells + LINE // 4, dtype=np.float32))
     return held[:cells].reshape(rows, columns)
 
 

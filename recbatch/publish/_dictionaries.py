@@ -59,6 +59,6 @@ def _ranked(codes: Int32s) -> tuple[Int32s, Int32s]:
     low, cells = (int(used[0]), int(used[-1] - used[0]) + 1) if len(used) else (0, 0)
     if cells >= _SPARSE * len(codes):
         return used, np.searchsorted(used, codes).astype(np.int32)
-    place_of = _threads.scratch(1, cells)[0].view(np.int32)  # fresh pages would cost more than the work
+    place_of = _threads.scratch(1, cells)[0].view(np.int32)
     place_of[used - low] = np.arange(len(used), dtype=np.int32)
     return used, place_of.take(codes - low)

@@ -80,7 +80,7 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
         _compiling.zeros(parts, together),
         _compiling.zeros(parts, width),
         np.zeros((parts if in_tiles else 0, _compiling.TILE_ROWS, _compiling.TILE_COLUMNS), dtype=np.int32),
-        _compiling.zeros(groups * together, width),
+        _threads.scratch(groups * together, width),
         np.empty((2, parts), dtype=np.float32),
         np.empty((1, unit.length), dtype=np.int32),
         np.empty((1, groups * together), dtype=np.float32),
@@ -157,8 +157,8 @@ def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
         for place in range(k):
             result[user, place] = -1
             if found[user, place] < 0:
-                floors[0, place], result[user, place] = np.inf, 0
-        floors[0, k:] = np.inf
+                floors[0, place], result[user, place] = np.nan, 0
+        floors[0, k:] = np.nan  # which nothing reaches
         best[:] = np.nan
         for event in range(count):
             for start in range(0, width, _compiling.CHUNK):
