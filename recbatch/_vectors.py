@@ -216,25 +216,28 @@ def byte_shares(
 
 @intrinsic  # type: ignore[untyped-decorator]
 def sum_of_parts(
-    context: Any, sums: Any, scales: Any, steps: Any, reach: Any, floors: Any, shares: Any, event: Any, column: Any,
+    context: Any, sums: Any, scales: Any, steps: Any, reach: Any, floors: Any, leaders: Any, shares: Any, event: Any,
+    column: Any,
 ) -> Any:  # fmt: skip
     """shares[event + e, column + c] = Σ over parts p of scales[p, e] · steps[p, column + c] · sums[p, e, c].
 
-    floors[0, column + c] is raised to what a share surely is: less reach[0, event + e].
+    floors[0, column + c] is raised to what a share surely is, less reach[0, event + e], by leaders[0, column + c].
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds, (event, column) = signature.args, arguments[6:]
+        kinds, (event, column) = signature.args, arguments[7:]
         first = event.type(0)
         own, events = llvm.row_of(context, builder, kinds[1], arguments[1], first)
         of_columns, width = llvm.row_of(context, builder, kinds[2], arguments[2], first)
-        of_events, lowest = (llvm.row_of(context, builder, kinds[i], arguments[i], first)[0] for i in (3, 4))
+        of_events, lowest, ahead = (llvm.row_of(context, builder, kinds[i], arguments[i], first)[0] for i in (3, 4, 5))
         summed, rows, columns = llvm.sheet_of(context, builder, kinds[0], arguments[0], first)
         parts = cgutils.unpack_tuple(builder, context.make_array(kinds[0])(context, builder, arguments[0]).shape, 3)[0]
         starts = range(0, llvm.COLUMNS, llvm.LENGTH)
         places = [builder.add(column, column.type(start)) for start in starts]
         shares = [cgutils.alloca_once(builder, llvm.floats()) for _ in starts]
         floors = [cgutils.alloca_once_value(builder, llvm.load(builder, lowest, at, llvm.floats())) for at in places]
+        whole = ir.VectorType(llvm.INT, llvm.LENGTH)
+        leaders = [cgutils.alloca_once_value(builder, llvm.load(builder, ahead, at, whole)) for at in places]
         with cgutils.for_range(builder, rows) as row:
             for share in shares:
                 builder.store(ir.Constant(llvm.floats(), [0.0] * llvm.LENGTH), share)
@@ -243,23 +246,27 @@ def sum_of_parts(
                 line = builder.mul(builder.add(builder.mul(part.index, rows), row.index), columns)
                 for start, place, share in zip(starts, places, shares, strict=True):
                     at = builder.add(line, line.type(start))
-                    total = llvm.load(builder, summed, at, ir.VectorType(llvm.INT, llvm.LENGTH))
+                    total = llvm.load(builder, summed, at, whole)
                     step = llvm.load(
                         builder, of_columns, builder.add(builder.mul(part.index, width), place), llvm.floats()
                     )
                     worth = builder.fmul(builder.sitofp(total, llvm.floats()), step)
                     builder.store(llvm.fused_sum(builder, worth, scale, builder.load(share)), share)
             place = builder.add(event, row.index)
-            out, _ = llvm.row_of(context, builder, kinds[5], arguments[5], place)
+            out, _ = llvm.row_of(context, builder, kinds[6], arguments[6], place)
             less = llvm.spread(builder, of_events, place)
+            number = llvm.everywhere(builder, builder.trunc(place, llvm.INT), whole)
             llvm.store(builder, out, column, [builder.load(share) for share in shares])
-            for share, floor in zip(shares, floors, strict=True):
+            for share, floor, leader in zip(shares, floors, leaders, strict=True):
                 sure = builder.fsub(builder.load(share), less)
-                builder.store(llvm.higher(builder, sure, builder.load(floor)), floor)
+                leads = builder.fcmp_ordered(">", sure, builder.load(floor))
+                builder.store(builder.select(leads, sure, builder.load(floor)), floor)
+                builder.store(builder.select(leads, number, builder.load(leader)), leader)
         llvm.store(builder, lowest, column, [builder.load(floor) for floor in floors])
+        llvm.store(builder, ahead, column, [builder.load(leader) for leader in leaders])
         return context.get_dummy_value()
 
-    return llvm.in_rows(types.void(sums, scales, steps, reach, floors, shares, event, column)), generate
+    return llvm.in_rows(types.void(sums, scales, steps, reach, floors, leaders, shares, event, column)), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

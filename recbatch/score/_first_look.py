@@ -38,14 +38,14 @@ def pack(turn: Any, length: Any) -> Any:
     return loop
 
 
-def _measure() -> Any:
+def _measure(*, is_own: bool) -> Any:
     """How long the listed candidates are at most, and what rounding took from them at most, part by part.
 
-    Steps are given in the candidate's own measure: a candidate of half the length and loss of the largest has shares
-    of half the reach, so shares twice as large have the same reach in all.
+    Steps are given in the candidate's own measure, where wanted: a candidate of half the length and loss of the largest
+    has shares of half the reach, so shares twice as large have the same reach in all.
     """
 
-    def loop(found: Any, user: Any, facts: Any, longest: Any, lost: Any, steps: Any) -> None:
+    def loop(found: Any, user: Any, facts: Any, longest: Any, lost: Any, steps: Any, measures: Any) -> None:
         for part in range(len(longest)):
             length, loss = np.float32(0), np.float32(0)
             for place in range(found.shape[1]):
@@ -59,8 +59,9 @@ def _measure() -> Any:
             for part in range(len(longest)):
                 kept, loss = facts[one, part * FACTS + KEPT], facts[one, part * FACTS + LOST]
                 most = max(most, (kept + loss) / longest[part], loss / lost[part])
+            measures[0, place] = 1 / (most * _UPWARDS) if is_own else np.float32(1)
             for part in range(len(longest)):
-                steps[part, place] /= most * _UPWARDS
+                steps[part, place] *= measures[0, place]
 
     return loop
 
@@ -79,10 +80,10 @@ def _reach() -> Any:
     return loop
 
 
-def look(gather: Any, ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any) -> Any:
+def look(gather: Any, ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any, *, in_bytes: bool) -> Any:
     """Shares of a user's events in the listed scores, nearly, the reach of each event, and what each score surely has.
 
-    With bytes, in the measure of each score, see `_measure`.
+    With bytes, in a measure of each score's own, see `_measure`.
 
     Args:
         gather: brings the titles of some events together: `side_by_side` or `row_by_row`.
@@ -91,20 +92,21 @@ def look(gather: Any, ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any)
         at_once: how many that is.
         pack: see `pack`.
         leaf: compiles what is called once.
+        in_bytes: whether shares have measures of their own.
     """
-    measure, reach_of = leaf(_measure()), leaf(_reach())
+    measure, reach_of = leaf(_measure(is_own=in_bytes)), leaf(_reach())
 
     def loop(  # type: ignore[no-untyped-def]
         weights, items, first, end, found, user, titles, facts, ends, listed, listed_facts, packed, panels, begins,
-        scales, steps, sums, shares, limits, turned, reach, floors,
+        scales, steps, sums, shares, limits, turned, reach, floors, leaders, measures,
     ):  # fmt: skip
         together, columns = begins.shape[1], panels.shape[2]
         longest, lost = limits[0], limits[1]
-        measure(found, user, listed_facts, longest, lost, steps)
+        measure(found, user, listed_facts, longest, lost, steps, measures)
         unit = np.float32(2 * (panels.shape[1] + 8) * 2.0**-24)
         for panel in range(len(panels)):
             pack(listed, found, user, panel * columns, found.shape[1], panels, panel, turned)
-        floors[0, :] = -np.inf
+        floors[0, :], leaders[0, :] = -np.inf, 0
         for start in range(first, end, together):
             count, place = min(together, end - start), start - first
             gather(titles, items, start, end, packed, turned)
@@ -114,7 +116,9 @@ def look(gather: Any, ready: Any, tile: Any, at_once: Any, pack: Any, leaf: Any)
                 reach[0, place + i] = reach_of(weights, event, facts, items[0, event], longest, lost, unit)
             reach[0, place + count : place + together] = np.inf
             for row in range(0, count, at_once):
-                tile(packed, begins, scales, row, panels, steps, ends, sums, shares, place + row, reach, floors)
+                tile(
+                    packed, begins, scales, row, panels, steps, ends, sums, shares, place + row, reach, floors, leaders
+                )
 
     return loop
 
@@ -149,25 +153,27 @@ def matrix_tile(byte_sums: Any, sum_of_parts: Any) -> Any:
     """Sums of all parts, then shares: each part has steps of its own."""
 
     def loop(  # type: ignore[no-untyped-def]
-        packed, begins, scales, row, panels, steps, ends, sums, shares, event, reach, floors,
+        packed, begins, scales, row, panels, steps, ends, sums, shares, event, reach, floors, leaders,
     ):  # fmt: skip
         for panel in range(len(panels)):
             low = np.int64(0)
             for part in range(len(ends)):
                 byte_sums(packed, panels, panel, low, ends[part], sums, part)
                 low = ends[part]
-            sum_of_parts(sums, scales, steps, reach, floors, shares, event, panel * panels.shape[2])
+            sum_of_parts(sums, scales, steps, reach, floors, leaders, shares, event, panel * panels.shape[2])
 
     return loop
 
 
-def _raise_floors(shares, first, end, reach, floors):  # type: ignore[no-untyped-def]
-    """To what some shares surely are."""
+def _raise_floors(shares, first, end, reach, floors, leaders):  # type: ignore[no-untyped-def]
+    """To what some shares surely are, and whose they are."""
     for event in range(first, end):
-        less = reach[0, event]
+        less, number = reach[0, event], np.int32(event)
         for place in range(shares.shape[1]):
             sure = shares[event, place] - less
-            floors[0, place] = sure if sure > floors[0, place] else floors[0, place]
+            leads = sure > floors[0, place]
+            floors[0, place] = sure if leads else floors[0, place]
+            leaders[0, place] = number if leads else leaders[0, place]
 
 
 def byte_tile(byte_shares: Any, at_once: Any, leaf: Any) -> Any:
@@ -175,7 +181,7 @@ def byte_tile(byte_shares: Any, at_once: Any, leaf: Any) -> Any:
     raise_floors = leaf(_raise_floors)
 
     def loop(  # type: ignore[no-untyped-def]
-        packed, begins, scales, row, panels, steps, ends, sums, shares, event, reach, floors,
+        packed, begins, scales, row, panels, steps, ends, sums, shares, event, reach, floors, leaders,
     ):  # fmt: skip
         columns = panels.shape[2]
         shares[event : event + at_once] = 0
@@ -187,7 +193,7 @@ def byte_tile(byte_shares: Any, at_once: Any, leaf: Any) -> Any:
                     panel * columns,
                 )  # fmt: skip
                 low = ends[part]
-        raise_floors(shares, event, event + at_once, reach, floors)
+        raise_floors(shares, event, event + at_once, reach, floors, leaders)
 
     return loop
 
@@ -207,10 +213,10 @@ def plain_tile(products: Any, at_once: Any, leaf: Any) -> Any:
     raise_floors = leaf(_raise_floors)
 
     def loop(  # type: ignore[no-untyped-def]
-        packed, begins, scales, row, panels, steps, ends, sums, shares, event, reach, floors,
+        packed, begins, scales, row, panels, steps, ends, sums, shares, event, reach, floors, leaders,
     ):  # fmt: skip
         for panel in range(len(panels)):
             products(packed, 0, row, panels, panel, shares, event, panel * panels.shape[2])
-        raise_floors(shares, event, event + at_once, reach, floors)
+        raise_floors(shares, event, event + at_once, reach, floors, leaders)
 
     return loop

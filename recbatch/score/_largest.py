@@ -18,6 +18,9 @@ from recbatch.kernels import Kernel, leaf, part
 from recbatch.score import _first_look as looks
 from recbatch.score._looked_at import Kind, Rows, rows
 
+_SLACK = np.float32(2.0**-20)
+"""More than rounding takes from an exact share on its way to a floor."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tables:
@@ -85,6 +88,8 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
         np.empty((1, unit.length), dtype=np.int32),
         np.empty((1, groups * together), dtype=np.float32),
         _compiling.zeros(1, width),
+        _compiling.zeros(1, width).view(np.int32),
+        _compiling.zeros(1, width),
         np.empty(found.shape[1], dtype=np.float64),
         which,
     )
@@ -94,17 +99,18 @@ def largest(tables: Tables, factors: EventFactors, histories: Events, candidates
 def _loop(look: Any, choose: Any) -> Any:
     def loop(  # type: ignore[no-untyped-def]
         vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends, listed,
-        listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, best, result,
+        listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, leaders,
+        measures, best, result,
     ):  # fmt: skip
         for user in range(len(found)):
             first, end = offsets[user], offsets[user + 1]
             look(
                 weights, items, first, end, found, user, titles, title_facts, word_ends, listed, listed_facts, packed,
-                panels, begins, scales, steps, sums, shares, limits, turned, reach, floors,
+                panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, leaders, measures,
             )  # fmt: skip
             choose(
                 vectors, starts, ends, weights, items, first, end - first, candidates, found, user, shares, reach,
-                floors, best, result,
+                floors, leaders, measures, best, result,
             )  # fmt: skip
 
     return loop
@@ -115,14 +121,14 @@ def _in_tiles(begin: Any, loop: Any, end: Any) -> Any:
 
     def whole(  # type: ignore[no-untyped-def]
         shapes, vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends,
-        listed, listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, best,
-        result,
+        listed, listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors,
+        leaders, measures, best, result,
     ):  # fmt: skip
         begin(shapes)
         loop(
             vectors, starts, ends, weights, items, offsets, candidates, found, titles, title_facts, word_ends, listed,
-            listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors, best,
-            result,
+            listed_facts, packed, panels, begins, scales, steps, sums, shares, limits, turned, reach, floors,
+            leaders, measures, best, result,
         )  # fmt: skip
         end()
 
@@ -147,15 +153,18 @@ def _share(exact_share: Any) -> Any:
 
 
 def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
-    """The first event with the largest share: the only one that may have it, or the best of those that may."""
+    """The first event with the largest share: the one that leads by a first look, or the best of those that reach it.
+
+    What the leader's share is exactly leaves fewer to be looked at again than what it surely was.
+    """
 
     def loop(  # type: ignore[no-untyped-def]
-        vectors, starts, ends, weights, items, first, count, candidates, found, user, shares, reach, floors, best,
-        result,
+        vectors, starts, ends, weights, items, first, count, candidates, found, user, shares, reach, floors, leaders,
+        measures, best, result,
     ):  # fmt: skip
         k, width = found.shape[1], shares.shape[1]
         for place in range(k):
-            result[user, place] = -1
+            result[user, place] = leaders[0, place]
             if found[user, place] < 0:
                 floors[0, place], result[user, place] = np.nan, 0
         floors[0, k:] = np.nan  # which nothing reaches
@@ -166,27 +175,33 @@ def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
                 while bits:
                     place = start + first_bit(bits)
                     bits &= bits - np.uint64(1)
-                    holder, one = np.int64(result[user, place]), found[user, place]
-                    if holder < 0:
-                        result[user, place] = event
+                    leader, one = np.int64(leaders[0, place]), found[user, place]
+                    if event == leader:
                         continue
-                    for rival in (holder, event):
-                        if rival == event or np.isnan(best[place]):
-                            at = first + rival
-                            mine = share(vectors, starts, ends, weights, at, items[0, at], candidates, one)
-                            if not mine <= best[place]:
-                                best[place], result[user, place] = mine, rival
+                    if np.isnan(best[place]):
+                        at = first + leader
+                        best[place] = share(vectors, starts, ends, weights, at, items[0, at], candidates, one)
+                        near = np.float32(best[place]) * measures[0, place]
+                        floors[0, place] = max(floors[0, place], near - abs(near) * _SLACK)
+                        if shares[event, place] + reach[0, event] < floors[0, place]:
+                            continue
+                    at = first + event
+                    mine = share(vectors, starts, ends, weights, at, items[0, at], candidates, one)
+                    if mine > best[place] or (mine == best[place] and event < result[user, place]):
+                        best[place], result[user, place] = mine, event
 
     return loop
 
 
-def _put_together(gather: Any, ready: Any, tile: Any, at_once: int) -> Any:
+def _put_together(gather: Any, ready: Any, tile: Any, at_once: int, *, in_bytes: bool = True) -> Any:
     from recbatch import _llvm
     from recbatch import _vectors as vectors
 
     pack = part(looks.pack(vectors.turn, _llvm.LENGTH))
     choose = leaf(_choose(vectors.reaching, vectors.first_bit, leaf(_share(vectors.exact_share))))
-    look = looks.look(leaf(gather or looks.side_by_side(pack)), leaf(ready), leaf(tile), at_once, pack, leaf)
+    look = looks.look(
+        leaf(gather or looks.side_by_side(pack)), leaf(ready), leaf(tile), at_once, pack, leaf, in_bytes=in_bytes
+    )
     return _loop(leaf(look), choose)
 
 
@@ -208,14 +223,16 @@ def _look_at_bytes() -> Any:
 def _look_at_floats() -> Any:
     from recbatch import _llvm, _vectors
 
-    return _put_together(None, looks.weighed, looks.plain_tile(_vectors.products, _llvm.ROWS, leaf), _llvm.ROWS)
+    return _put_together(
+        None, looks.weighed, looks.plain_tile(_vectors.products, _llvm.ROWS, leaf), _llvm.ROWS, in_bytes=False
+    )
 
 
 _LARGEST = (
     "void({shapes}float32[:,::1], int64[::1], int64[::1], float32[:,::1], int32[:,::1], int64[::1], float32[:,::1],"
     " int32[:,::1], {words}[:,::1], float32[:,::1], int64[::1], {words}[:,::1], float32[:,::1], {words}[:,:,::1],"
     " {words}[:,:,::1], int32[:,::1], float32[:,::1], float32[:,::1], int32[:,:,::1], float32[:,::1], float32[:,::1],"
-    " int32[:,::1], float32[:,::1], float32[:,::1], float64[::1], int32[:,::1])"
+    " int32[:,::1], float32[:,::1], float32[:,::1], int32[:,::1], float32[:,::1], float64[::1], int32[:,::1])"
 )
 _LOOKS = {
     Kind.FLOATS: Kernel("largest", _LARGEST.format(shapes="", words="float32"), _look_at_floats),
