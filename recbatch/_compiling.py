@@ -20,7 +20,9 @@ from recbatch.contracts import Float32s
 LANES = 16
 """Partial sums of a score; see `index._finalists.exact_scores`, which adds in the same order."""
 CHUNK = 64
-"""Scores compared at a time; a block is as wide as a whole number of chunks."""
+"""Scores compared at a time."""
+STRETCH = 256
+"""Scores passed over at a time, where none is good enough; a block is as wide as a whole number of stretches."""
 LINE = 64
 """Bytes of a line of the cache."""
 TILE_ROWS, TILE_COLUMNS, TILE_DEPTH = 16, 32, 16

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from recbatch import _llvm as llvm
-from recbatch._compiling import LINE, TILE_COLUMNS, TILE_DEPTH, TILE_ROWS
+from recbatch._compiling import TILE_COLUMNS, TILE_DEPTH, TILE_ROWS
 
 _BYTE = ir.IntType(8)
 _LONG = ir.IntType(64)
@@ -50,31 +50,33 @@ def end(context: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def byte_products(
-    context: Any, queries: Any, starts: Any, steps: Any, bases: Any, group: Any, panels: Any, panel: Any, scores: Any,
-    column: Any,
-) -> Any:  # fmt: skip
+def byte_products(context: Any, queries: Any, group: Any, panels: Any, panel: Any, scores: Any, column: Any) -> Any:
     """As `_vectors.byte_products`, where both sides stand register by register; see `index._rounded`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds, group = signature.args, arguments[4]
-        left, _, _ = llvm.sheet_of(context, builder, kinds[0], arguments[0], group)
-        right, width, _ = llvm.sheet_of(context, builder, kinds[5], arguments[5], arguments[6])
-        own = [llvm.row_of(context, builder, kinds[i], arguments[i], group)[0] for i in (1, 2, 3)]
-        summed = _products(builder, left, right, width)
-        for row in range(TILE_ROWS):
-            out, _ = llvm.row_of(context, builder, kinds[7], arguments[7], width.type(row))
-            start, step, base = (llvm.spread(builder, line, width.type(row)) for line in own)
-            found = []
-            for part in range(TILE_COLUMNS // llvm.LENGTH):
-                place = width.type(row * TILE_COLUMNS + part * llvm.LENGTH)
-                total = builder.add(start, llvm.load(builder, summed, place, start.type))
-                found.append(llvm.fused_sum(builder, step, builder.sitofp(total, llvm.floats()), base))
-            llvm.store(builder, out, arguments[8], found)
+        kinds = signature.args
+        left, _, _ = llvm.sheet_of(context, builder, kinds[0], arguments[0], arguments[1])
+        right, width, _ = llvm.sheet_of(context, builder, kinds[2], arguments[2], arguments[3])
+        out, apart = llvm.row_of(context, builder, kinds[4], arguments[4], llvm.INT(0))
+        depth, stride = width.type(TILE_DEPTH), _LONG(4 * TILE_DEPTH)
+        halves = right, builder.gep(right, [builder.mul(width, width.type(TILE_COLUMNS // 2))])
+
+        def add(registers: tuple[int, int, int], start: Any) -> None:
+            some = builder.gep(left, [builder.mul(start, width.type(TILE_ROWS))])
+            below = [builder.gep(half, [builder.mul(start, width.type(TILE_COLUMNS // 2))]) for half in halves]
+            _add(builder, "tdpbsud", registers, (some, *below), stride, stride)
+
+        rest = builder.srem(width, depth)
+        whole = builder.sub(width, rest)
+        _begin(builder)
+        with cgutils.for_range_slice(builder, width.type(0), whole, depth) as (start, _):
+            add(_WHOLE, start)
+        with builder.if_then(builder.icmp_signed(">", rest, width.type(0))):
+            add(_REST, whole)
+        _store(builder, builder.gep(out, [arguments[5]]), builder.mul(apart, apart.type(4)))
         return context.get_dummy_value()
 
-    whole = types.void(queries, starts, steps, bases, group, panels, panel, scores, column)
-    return llvm.in_rows(whole), generate
+    return llvm.in_rows(types.void(queries, group, panels, panel, scores, column)), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -95,34 +97,10 @@ def byte_sums(context: Any, events: Any, panels: Any, panel: Any, first: Any, en
             below = builder.gep(right, [builder.mul(start, columns)])
             halves = below, builder.gep(below, [columns.type(TILE_COLUMNS // 2)])
             _add(builder, "tdpbssd", _WHOLE, (builder.gep(left, [start]), *halves), stride, _LONG(4 * TILE_COLUMNS))
-        _store(builder, out)
+        _store(builder, out, _LONG(4 * TILE_COLUMNS))
         return context.get_dummy_value()
 
     return llvm.in_rows(types.void(events, panels, panel, first, end, sums, part)), generate
-
-
-def _products(builder: Any, left: Any, right: Any, width: Any) -> Any:
-    """Where the sums of all pairs stand, row by row, over `width` numbers of four bytes, which stand by registers."""
-    summed = cgutils.alloca_once(builder, ir.ArrayType(llvm.INT, TILE_ROWS * TILE_COLUMNS))
-    summed.align = LINE
-    summed = builder.bitcast(summed, llvm.INT.as_pointer())
-    depth, stride = width.type(TILE_DEPTH), _LONG(4 * TILE_DEPTH)
-    halves = right, builder.gep(right, [builder.mul(width, width.type(TILE_COLUMNS // 2))])
-
-    def add(registers: tuple[int, int, int], start: Any) -> None:
-        queries = builder.gep(left, [builder.mul(start, width.type(TILE_ROWS))])
-        below = [builder.gep(half, [builder.mul(start, width.type(TILE_COLUMNS // 2))]) for half in halves]
-        _add(builder, "tdpbsud", registers, (queries, *below), stride, stride)
-
-    rest = builder.srem(width, depth)
-    whole = builder.sub(width, rest)
-    _begin(builder)
-    with cgutils.for_range_slice(builder, width.type(0), whole, depth) as (start, _):
-        add(_WHOLE, start)
-    with builder.if_then(builder.icmp_signed(">", rest, width.type(0))):
-        add(_REST, whole)
-    _store(builder, summed)
-    return summed
 
 
 def _begin(builder: Any) -> None:
@@ -143,10 +121,10 @@ def _add(
         _call(builder, product, _BYTE(sums), _BYTE(registers[0]), _BYTE(half))
 
 
-def _store(builder: Any, summed: Any) -> None:
+def _store(builder: Any, summed: Any, stride: Any) -> None:
     for number, sums in enumerate(_SUMS):
         place = builder.gep(summed, [_LONG(number * TILE_COLUMNS // 2)])
-        _move(builder, "tilestored64", sums, place, _LONG(4 * TILE_COLUMNS))
+        _move(builder, "tilestored64", sums, place, stride)
 
 
 def _move(builder: Any, name: str, register: int, place: Any, stride: Any) -> None:

@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from recbatch import _llvm as llvm
-from recbatch._compiling import CHUNK, LANES, LINE
+from recbatch._compiling import CHUNK, LANES, LINE, STRETCH
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -37,16 +37,36 @@ def lane_sums(context: Any, queries: Any, row: Any, candidates: Any, item: Any) 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def at_least(context: Any, scores: Any, row: Any, start: Any, floor: Any) -> Any:
-    """A bit for each of `CHUNK` scores of a row from `start` on: whether it reaches the floor."""
+    """A bit for each of `CHUNK` scores of a row from `start` on, floats or integers: whether it reaches the floor."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         line, _ = llvm.row_of(context, builder, signature.args[0], arguments[0], arguments[1])
-        vector = ir.VectorType(llvm.FLOAT, CHUNK)
-        floors = llvm.everywhere(builder, arguments[3], vector)
-        reached = builder.fcmp_ordered(">=", llvm.load(builder, line, arguments[2], vector), floors)
-        return builder.bitcast(reached, ir.IntType(CHUNK))
+        vector = ir.VectorType(arguments[3].type, CHUNK)
+        values, floors = llvm.load(builder, line, arguments[2], vector), llvm.everywhere(builder, arguments[3], vector)
+        compare = builder.icmp_signed if vector.element == llvm.INT else builder.fcmp_ordered
+        return builder.bitcast(compare(">=", values, floors), ir.IntType(CHUNK))
 
     return llvm.in_rows(types.uint64(scores, row, start, floor)), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def any_at_least(context: Any, scores: Any, row: Any, start: Any, floor: Any) -> Any:
+    """Whether any of `STRETCH` scores of a row from `start` on, floats or integers, reaches the floor."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        line, _ = llvm.row_of(context, builder, signature.args[0], arguments[0], arguments[1])
+        vector = ir.VectorType(arguments[3].type, llvm.LENGTH)
+        compare = builder.icmp_signed if vector.element == llvm.INT else builder.fcmp_ordered
+        places = [builder.add(arguments[2], arguments[2].type(at)) for at in range(0, STRETCH, llvm.LENGTH)]
+        values = [llvm.load(builder, line, place, vector) for place in places]
+        while len(values) > 1:
+            pairs = zip(values[::2], values[1::2], strict=True)
+            values = [builder.select(compare(">", left, right), left, right) for left, right in pairs]
+        reached = compare(">=", values[0], llvm.everywhere(builder, arguments[3], vector))
+        bits = builder.bitcast(reached, ir.IntType(llvm.LENGTH))
+        return builder.icmp_unsigned("!=", bits, bits.type(0))
+
+    return llvm.in_rows(types.boolean(scores, row, start, floor)), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -134,39 +154,23 @@ def products(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def byte_products(
-    context: Any, queries: Any, starts: Any, steps: Any, bases: Any, group: Any, panels: Any, panel: Any, scores: Any,
-    column: Any,
-) -> Any:  # fmt: skip
-    """scores[q, column + c] = bases[group, q] + steps[group, q] · (starts[group, q] + Σ …), sums as in `products`.
+def byte_products(context: Any, queries: Any, group: Any, panels: Any, panel: Any, scores: Any, column: Any) -> Any:
+    """scores[q, column + c] = Σ queries[group, i, q] · panels[panel, i, c] as in `products`, four bytes at a time.
 
-    Four bytes at a time: each number of `queries` holds four signed ones, each of `panels` four unsigned ones.
+    Each number of `queries` holds four signed ones, each of `panels` four unsigned ones.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds, group = signature.args, arguments[4]
-        left, width, stride = llvm.sheet_of(context, builder, kinds[0], arguments[0], group)
-        right, _, _ = llvm.sheet_of(context, builder, kinds[5], arguments[5], arguments[6])
-        own = [llvm.row_of(context, builder, kinds[i], arguments[i], group)[0] for i in (1, 2, 3)]
-
-        def everywhere(line: Any, row: int) -> Any:
-            return llvm.spread(builder, line, width.type(row))
-
-        begin = [everywhere(own[0], row) for row in range(llvm.ROWS)]
-        sums = llvm.tile(builder, left, stride, right, width, begin, llvm.byte_sum)
-        for row, of_row in enumerate(sums):
-            out, _ = llvm.row_of(context, builder, kinds[7], arguments[7], width.type(row))
-            step, base = everywhere(own[1], row), everywhere(own[2], row)
-            llvm.store(
-                builder,
-                out,
-                arguments[8],
-                [llvm.fused_sum(builder, step, builder.sitofp(s, llvm.floats()), base) for s in of_row],
-            )
+        kinds = signature.args
+        left, width, stride = llvm.sheet_of(context, builder, kinds[0], arguments[0], arguments[1])
+        right, _, _ = llvm.sheet_of(context, builder, kinds[2], arguments[2], arguments[3])
+        begin = [ir.Constant(ir.VectorType(llvm.INT, llvm.LENGTH), [0] * llvm.LENGTH)] * llvm.ROWS
+        for row, sums in enumerate(llvm.tile(builder, left, stride, right, width, begin, llvm.byte_sum)):
+            out, _ = llvm.row_of(context, builder, kinds[4], arguments[4], width.type(row))
+            llvm.store(builder, out, arguments[5], sums)
         return context.get_dummy_value()
 
-    whole = types.void(queries, starts, steps, bases, group, panels, panel, scores, column)
-    return llvm.in_rows(whole), generate
+    return llvm.in_rows(types.void(queries, group, panels, panel, scores, column)), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recbatch._compiling import CHUNK, TILE_ROWS, tile_shapes, vector_unit, zeros
+from recbatch._compiling import CHUNK, STRETCH, TILE_ROWS, tile_shapes, vector_unit, zeros
 from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
 from recbatch.index import _loops, _rounded
 from recbatch.index._rounded import RoundedCandidates
@@ -113,10 +113,11 @@ def search(
         groups = (zeros(-(-len(queries) // rows), dim, rows), none.view(np.int32), none, none)
         _PACK(queries, groups[0])
         search, panels = _SEARCH_FLOATS, packed
-    width, room = CHUNK * max(1, _BLOCK_CELLS // (dim * CHUNK)), into.values.shape[1]
+    width, room = STRETCH * max(1, _BLOCK_CELLS // (dim * STRETCH)), into.values.shape[1]
+    scores = zeros(rows, width + _loops.APART).view(panels.dtype)
     return search(
-        *shapes, queries, candidates, panels, *groups, zeros(rows, width), k, ends, excluded, slack, into.values,
-        into.items, into.counts, into.floors, into.next_excluded, zeros(1, width), np.empty(room, np.uint64),
+        *shapes, queries, candidates, panels, *groups, scores, k, ends, excluded, slack, into.values, into.items,
+        into.counts, into.floors, into.next_excluded, zeros(1, width), np.empty(room, np.uint64),
     )  # fmt: skip
 
 
@@ -175,36 +176,48 @@ def _key_of_pair() -> tuple[Any, Any]:
     return leaf(_loops.dot(lane_sums)), leaf(_loops.key)
 
 
-def _select() -> Any:
+def _whole(products: Any, of: _loops.Measures) -> Any:
     from recbatch import _vectors as vectors
 
     bound = _loops.bound(vectors.at_least, vectors.ones, vectors.highest, leaf(_loops.ordered), leaf(_loops.unordered))
-    exclude, maxima, drop = (leaf(loop) for loop in (_loops.exclude, _loops.maxima, _loops.drop_below))
-    keep_best = leaf(_loops.keep_best(*_key_of_pair()))
-    return part(_loops.select(exclude, maxima, part(bound), vectors.at_least, vectors.first_bit, drop, keep_best))
+    exclude, maxima, drop = (leaf(loop) for loop in (_loops.exclude(of.nothing), _loops.maxima, _loops.drop_below))
+    keep_best, least, score = leaf(_loops.keep_best(*_key_of_pair())), leaf(of.least), leaf(of.score)
+    select = _loops.select(
+        exclude,
+        maxima,
+        part(bound),
+        vectors.any_at_least,
+        vectors.at_least,
+        vectors.first_bit,
+        drop,
+        keep_best,
+        least,
+        score,
+    )
+    return _loops.search(products, part(select), of.nothing)
 
 
 def _search() -> Any:
-    from recbatch import _vectors as vectors
+    from recbatch import _vectors
 
-    return _loops.search(leaf(_loops.of_floats(vectors.products)), _select())
+    return _whole(leaf(_loops.of_floats(_vectors.products)), _loops.SCORES)
 
 
 def _search_tiles() -> Any:
     from recbatch import _tiles
 
-    return _loops.in_tiles(_tiles.begin, part(_loops.search(_tiles.byte_products, _select())), _tiles.end)
+    return _loops.in_tiles(_tiles.begin, part(_whole(_tiles.byte_products, _loops.SUMS)), _tiles.end)
 
 
 def _search_bytes() -> Any:
-    from recbatch import _vectors as vectors
+    from recbatch import _vectors
 
-    return _loops.search(vectors.byte_products, _select())
+    return _whole(_vectors.byte_products, _loops.SUMS)
 
 
 _SEARCH = (
     "int64({shapes}float32[:,::1], float32[:,::1], {words}[:,:,::1], {words}[:,:,::1], int32[:,::1], float32[:,::1],"
-    " float32[:,::1], float32[:,::1], int64, int64[::1], int32[::1], float32[::1], float32[:,::1], int32[:,::1],"
+    " float32[:,::1], {words}[:,::1], int64, int64[::1], int32[::1], float32[::1], float32[:,::1], int32[:,::1],"
     " int64[::1], float32[::1], int64[::1], float32[:,::1], uint64[::1])"
 )
 _SEARCH_FLOATS = Kernel("search", _SEARCH.format(shapes="", words="float32"), _search)

@@ -5,11 +5,15 @@ A loop that calls another is made by a function that takes the compiled other, s
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from recbatch._compiling import CHUNK, LANES
+from recbatch._compiling import CHUNK, LANES, LINE, STRETCH
 from recbatch.kernels import Loop
 
+APART = LINE // 4
+"""Numbers behind each line of a block: lines a power of two apart would push each other out of the first cache."""
 GROUP = 32
 """Most scores per group: the k best group maxima bound the k-th best score from below, for one pass over the scores."""
 
@@ -34,22 +38,59 @@ def key(score, item):
     return (np.uint64(bits) << np.uint64(32)) | np.uint64(item)
 
 
-def exclude(scores, line, first, excluded, place, end):
+def exclude(nothing: np.generic) -> Loop:
     """Marks the exclusions inside a block's line and returns the first one behind it."""
-    while place < end and excluded[place] < first + scores.shape[1]:
-        scores[line, excluded[place] - first] = -np.inf
-        place += 1
-    return place
+
+    def loop(scores, line, first, excluded, place, end):
+        while place < end and excluded[place] < first + scores.shape[1] - APART:
+            scores[line, excluded[place] - first] = nothing
+            place += 1
+        return place
+
+    return loop
 
 
 def maxima(scores, line, best, groups, members):
     """Maxima of strided groups: column j, j + groups, …; a remainder of the line is left out."""
     for group in range(groups):
-        best[0, group] = scores[line, group]
+        best[0, group] = np.float32(scores[line, group])
     for member in range(1, members):
         for group in range(groups):
-            a, b = best[0, group], scores[line, member * groups + group]
+            a, b = best[0, group], np.float32(scores[line, member * groups + group])
             best[0, group] = b if b > a else a
+
+
+class Measures(NamedTuple):
+    """What stands in the place of scores: the scores, or sums of products of bytes, which are compared as they are."""
+
+    nothing: np.generic
+    """Stands where no score is wanted."""
+    least: Loop
+    """What every score from a floor on has at least, of a query with these starts, steps and bases; see `_rounded`."""
+    score: Loop
+    """The score; where it is a sum, nearly: within what the query's bound says."""
+
+
+def _itself(starts, steps, bases, group, line, value):
+    return value
+
+
+def _least_sum(starts, steps, bases, group, line, floor):
+    """One less than the arithmetic says, which rounds; `_NO_SUM` itself is never reached."""
+    step = np.float64(steps[group, line])
+    least = np.floor((np.float64(floor) - np.float64(bases[group, line])) / step) - np.float64(starts[group, line]) - 1
+    if not least > _NO_SUM + 1:
+        return np.int32(_NO_SUM + 1)
+    return np.int32(min(least, np.float64(-_NO_SUM - 1)))
+
+
+def _score_of_sum(starts, steps, bases, group, line, total):
+    return bases[group, line] + steps[group, line] * (np.float32(starts[group, line]) + np.float32(total))
+
+
+_NO_SUM = -(2**31)
+SCORES = Measures(np.float32(-np.inf), _itself, _itself)
+SUMS = Measures(np.int32(_NO_SUM), _least_sum, _score_of_sum)
 
 
 def ordered(value):
@@ -126,9 +167,10 @@ def keep_best(dot: Loop, key: Loop) -> Loop:
 
 
 def select(
-    exclude: Loop, maxima: Loop, bound: Loop, at_least: Loop, first_bit: Loop, drop_below: Loop, keep_best: Loop
-) -> Loop:
-    """Looks through the scores of some queries, excluded ones -inf, and keeps what may be among the k best.
+    exclude: Loop, maxima: Loop, bound: Loop, any_at_least: Loop, at_least: Loop, first_bit: Loop, drop_below: Loop,
+    keep_best: Loop, least_of: Loop, score_of: Loop,
+) -> Loop:  # fmt: skip
+    """Looks through the scores of some queries, see `Measures`, and keeps what may be among the k best.
 
     Gives the number of scores that had to be told apart one by one on the way.
 
@@ -136,26 +178,10 @@ def select(
     """
 
     def loop(
-        scores,
-        low,
-        high,
-        first,
-        most,
-        k,
-        queries,
-        candidates,
-        ends,
-        excluded,
-        slack,
-        values,
-        items,
-        counts,
-        floors,
-        next_excluded,
-        best,
-        keys,
-    ):
-        width, room = scores.shape[1], values.shape[1]
+        scores, starts, steps, bases, group, low, high, first, most, k, queries, candidates, ends, excluded, slack,
+        values, items, counts, floors, next_excluded, best, keys,
+    ):  # fmt: skip
+        width, room = scores.shape[1] - APART, values.shape[1]
         members, scored = max(1, min(GROUP, width // (2 * k))), 0
         groups = width // members
         for row in range(low, high):
@@ -163,23 +189,33 @@ def select(
             next_excluded[row] = exclude(scores, line, first, excluded, next_excluded[row], ends[row])
             if count < k:
                 maxima(scores, line, best, groups, members)
+                for number in range(groups):
+                    best[0, number] = score_of(starts, steps, bases, group, line, best[0, number])
                 floor = max(floor, bound(best, np.int64(0), groups, k, floor) - slack[row])
+            least = least_of(starts, steps, bases, group, line, floor)
             for start in range(0, width, CHUNK):
-                bits = at_least(scores, line, start, floor)
+                if start % STRETCH == 0:
+                    any_there = any_at_least(scores, line, start, least)
+                if not any_there:
+                    continue
+                bits = at_least(scores, line, start, least)
                 if bits == np.uint64(0):
                     continue
                 while bits:
                     column = start + first_bit(bits)
-                    values[row, count], items[row, count] = scores[line, column], first + column
+                    values[row, count] = score_of(starts, steps, bases, group, line, scores[line, column])
+                    items[row, count] = first + column
                     count += 1
                     bits &= bits - np.uint64(1)
-                if count > room - CHUNK:
-                    floor = max(floor, bound(values, row, count, k, floor) - slack[row])
-                    count = drop_below(values, items, row, count, floor)
+                if count <= room - CHUNK:
+                    continue
+                floor = max(floor, bound(values, row, count, k, floor) - slack[row])
+                count = drop_below(values, items, row, count, floor)
                 if count > room - CHUNK:  # scores that rounding cannot tell apart
                     scored += count
                     count, worst = keep_best(queries, row, candidates, values, items, count, k, keys)
                     floor = max(floor, worst - slack[row])
+                least = least_of(starts, steps, bases, group, line, floor)
             if count > most:
                 floor = max(floor, bound(values, row, count, k, floor) - slack[row])
                 count = drop_below(values, items, row, count, floor)
@@ -200,53 +236,35 @@ def pack(queries, packed):
 
 
 def of_floats(products: Loop) -> Loop:
-    """`byte_products` of floats, which have no starts, steps and bases."""
+    """As `byte_products`."""
 
-    def loop(packed, starts, steps, bases, group, panels, panel, scores, column):
+    def loop(packed, group, panels, panel, scores, column):
         products(packed, group, 0, panels, panel, scores, 0, column)
 
     return loop
 
 
-def search(products: Loop, select: Loop) -> Loop:
+def search(products: Loop, select: Loop, nothing: np.generic) -> Loop:
     """See `_compiled.search`."""
 
     def loop(
-        queries,
-        candidates,
-        panels,
-        packed,
-        starts,
-        steps,
-        bases,
-        scores,
-        k,
-        ends,
-        excluded,
-        slack,
-        values,
-        items,
-        counts,
-        floors,
-        next_excluded,
-        best,
-        keys,
-    ):
-        rows, width, columns = scores.shape[0], scores.shape[1], panels.shape[2]
+        queries, candidates, panels, packed, starts, steps, bases, scores, k, ends, excluded, slack, values, items,
+        counts, floors, next_excluded, best, keys,
+    ):  # fmt: skip
+        rows, width, columns = scores.shape[0], scores.shape[1] - APART, panels.shape[2]
         at_once, scored = width // columns, 0
         for start in range(0, len(panels), at_once):
             first, end = start * columns, min(start + at_once, len(panels))
             most = values.shape[1] if end < len(panels) else k + k // 16
             for low in range(0, len(queries), rows):
+                group = low // rows
                 for panel in range(start, end):
-                    products(
-                        packed, starts, steps, bases, low // rows, panels, panel, scores, (panel - start) * columns
-                    )  # fmt: skip
+                    products(packed, group, panels, panel, scores, (panel - start) * columns)
                 if first + width > len(candidates):
-                    scores[:, len(candidates) - first :] = -np.inf
+                    scores[:, len(candidates) - first :] = nothing
                 scored += select(
-                    scores, low, min(low + rows, len(queries)), first, most, k, queries, candidates, ends, excluded,
-                    slack, values, items, counts, floors, next_excluded, best, keys,
+                    scores, starts, steps, bases, group, low, min(low + rows, len(queries)), first, most, k, queries,
+                    candidates, ends, excluded, slack, values, items, counts, floors, next_excluded, best, keys,
                 )  # fmt: skip
         return scored
 

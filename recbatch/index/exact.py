@@ -29,6 +29,8 @@ _AT_ONCE = 48
 """A multiple of the queries that the compiled search scores at once on any machine."""
 _TOO_MANY = 2
 """So many times k scores of a query told apart one by one, on the way: bytes are too coarse for these candidates."""
+_MOST_COLUMNS = 2**24 // (127 * 255)
+"""Whose bytes' products add up to less than 2^24."""
 _PLAIN_ROWS, _PLAIN_WIDTH = 256, 2_304
 """Of `plain_products`: 2.4 MB of scores."""
 
@@ -66,7 +68,7 @@ class ExactIndex:
         if compiled is None:
             compiled = _compiling.is_due(2.0 * len(queries) * self.candidates.size)
         if compiled and not self._packed:
-            in_bytes = _compiling.vector_unit().has_bytes if self.in_bytes is None else self.in_bytes
+            in_bytes = self._may_be_bytes() if self.in_bytes is None else self.in_bytes
             self._packed.append(_compiled.packed(self.candidates, in_bytes=in_bytes))
         told_apart: list[int] = []
         one = partial(self._compiled_block, told_apart) if compiled else self._numpy_block
@@ -85,6 +87,10 @@ class ExactIndex:
     def slack(self, queries: Float32s) -> Float32s:
         """How far a score may lie below the k-th best and still be among the k best in another order: shape (B,)."""
         return 2 * rounding_bound(queries, self._longest)
+
+    def _may_be_bytes(self) -> bool:
+        """Sums of products of bytes must be whole numbers in float32."""
+        return _compiling.vector_unit().has_bytes and self.candidates.shape[1] <= _MOST_COLUMNS
 
     def _rows_per_block(self) -> int:
         return int(np.clip(_BLOCK_CELLS // max(1, self.num_items), 1, _MOST_ROWS))
