@@ -9,7 +9,7 @@ import numpy as np
 
 from recbatch._compiling import CHUNK, STRETCH, TILE_ROWS, tile_shapes, vector_unit, zeros
 from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
-from recbatch.index import _loops, _rounded
+from recbatch.index import _loops, _pairs, _rounded
 from recbatch.index._rounded import RoundedCandidates
 from recbatch.kernels import Kernel, leaf, part
 
@@ -173,7 +173,7 @@ def keys_among(
 def _key_of_pair() -> tuple[Any, Any]:
     from recbatch._vectors import lane_sums
 
-    return leaf(_loops.dot(lane_sums)), leaf(_loops.key)
+    return leaf(_pairs.dot(lane_sums)), leaf(_pairs.key)
 
 
 def _whole(products: Any, of: _loops.Measures) -> Any:
@@ -226,12 +226,12 @@ _SEARCH_TILES = Kernel("search_tiles", _SEARCH.format(shapes="uint8[::1], ", wor
 _PAIRS = "float32[:,::1], float32[:,::1]"
 _PACK = Kernel("pack", "void(float32[:,::1], float32[:,:,::1])", lambda: _loops.pack)
 _SCORES = Kernel(
-    "scores", f"void({_PAIRS}, int64[::1], int32[::1], float32[::1])", lambda: _loops.score(_key_of_pair()[0])
+    "scores", f"void({_PAIRS}, int64[::1], int32[::1], float32[::1])", lambda: _pairs.score(_key_of_pair()[0])
 )
-_KEYS = Kernel("keys", f"void({_PAIRS}, int32[:,::1], int64[::1], uint64[:,::1])", lambda: _loops.keys(*_key_of_pair()))
+_KEYS = Kernel("keys", f"void({_PAIRS}, int32[:,::1], int64[::1], uint64[:,::1])", lambda: _pairs.keys(*_key_of_pair()))
 _KEYS_AMONG = Kernel(
     "keys_among",
     f"void({_PAIRS}, int32[:,::1], float32[:,::1], int64, float32[::1], int64[::1], int64[::1], int32[::1],"
     " uint64[:,::1], int64[::1])",
-    lambda: _loops.keys_among(*_key_of_pair()),
+    lambda: _pairs.keys_among(*_key_of_pair()),
 )

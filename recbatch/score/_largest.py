@@ -196,17 +196,18 @@ def _choose(reaching: Any, first_bit: Any, share: Any) -> Any:
 def _put_together(gather: Any, ready: Any, tile: Any, at_once: int, *, in_bytes: bool = True) -> Any:
     from recbatch import _llvm
     from recbatch import _vectors as vectors
+    from recbatch.score import _vectors as own
 
     pack = part(looks.pack(vectors.turn, _llvm.LENGTH))
-    choose = leaf(_choose(vectors.reaching, vectors.first_bit, leaf(_share(vectors.exact_share))))
-    look = looks.look(
-        leaf(gather or looks.side_by_side(pack)), leaf(ready), leaf(tile), at_once, pack, leaf, in_bytes=in_bytes
-    )
+    choose = leaf(_choose(own.reaching, vectors.first_bit, leaf(_share(own.exact_share))))
+    gather = leaf(gather or looks.side_by_side(pack))
+    look = looks.look(gather, leaf(ready), leaf(tile), at_once, pack, leaf, in_bytes=in_bytes)
     return _loop(leaf(look), choose)
 
 
 def _look_by_tiles() -> Any:
-    from recbatch import _tiles, _vectors
+    from recbatch import _tiles
+    from recbatch.score import _vectors
 
     tile = looks.matrix_tile(_tiles.byte_sums, _vectors.sum_of_parts)
     loop = _put_together(looks.row_by_row, looks.scaled, tile, _compiling.TILE_ROWS)
@@ -214,7 +215,8 @@ def _look_by_tiles() -> Any:
 
 
 def _look_at_bytes() -> Any:
-    from recbatch import _llvm, _vectors
+    from recbatch import _llvm
+    from recbatch.score import _vectors
 
     tile = looks.byte_tile(_vectors.byte_shares, _llvm.ROWS, leaf)
     return _put_together(None, looks.scaled, tile, _llvm.ROWS)
@@ -223,9 +225,8 @@ def _look_at_bytes() -> Any:
 def _look_at_floats() -> Any:
     from recbatch import _llvm, _vectors
 
-    return _put_together(
-        None, looks.weighed, looks.plain_tile(_vectors.products, _llvm.ROWS, leaf), _llvm.ROWS, in_bytes=False
-    )
+    tile = looks.plain_tile(_vectors.products, _llvm.ROWS, leaf)
+    return _put_together(None, looks.weighed, tile, _llvm.ROWS, in_bytes=False)
 
 
 _LARGEST = (

@@ -9,7 +9,7 @@ import pytest
 from recbatch import _compiling, _llvm, _threads, _vectors
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
-from recbatch.index import ExactIndex, _compiled, _rounded, build_certified, certify, exact, sample_users
+from recbatch.index import ExactIndex, _compiled, _loops, _rounded, build_certified, certify, exact, sample_users
 from recbatch.index._finalists import exact_scores
 from recbatch.index.certify import recalls
 
@@ -115,6 +115,28 @@ def test_the_twins_agree_where_nothing_tells_scores_apart(k):
     candidates[200:2500] = candidates[0]
     queries = np.concatenate([generator.normal(size=(30, 20)), candidates[:3], np.zeros((2, 20))]).astype(np.float32)
     twins_agree(queries, candidates, k, random_exclusions(generator, 35, 3000, 2999))
+
+
+def test_no_sum_whose_score_reaches_a_floor_is_less_than_the_least_sum():
+    random_ = np.random.default_rng(5)
+    for _ in range(300):
+        starts = random_.integers(-(2**23), 2**23, size=(1, 1)).astype(np.int32)
+        steps = np.exp2(random_.uniform(-40, 20, size=(1, 1))).astype(np.float32)
+        bases = (random_.normal(size=(1, 1)) * steps * 2.0 ** random_.integers(0, 20)).astype(np.float32)
+        total = np.int32(random_.integers(-(2**22), 2**22))
+        where = (starts, steps, bases, 0, 0)
+        # in arithmetic without rounding, which the bound of a query allows for on either side
+        floor = np.float32(float(bases[0, 0]) + float(steps[0, 0]) * (int(starts[0, 0]) + int(total)))
+        exact = np.floor((float(floor) - float(bases[0, 0])) / float(steps[0, 0])) - int(starts[0, 0])
+        least = int(_loops.SUMS.least(*where, floor))
+        assert least < exact <= least + 1
+        spread = abs(float(bases[0, 0])) + float(steps[0, 0]) * abs(int(starts[0, 0]) + int(total))
+        assert abs(float(_loops.SUMS.score(*where, total)) - float(floor)) <= 2.0**-21 * spread
+    for floor, wanted in ((np.finfo(np.float32).min, -(2**31) + 1), (np.finfo(np.float32).max, 2**31 - 1)):
+        tiny = np.float32([[1e-30]])
+        assert _loops.SUMS.least(np.int32([[0]]), tiny, np.float32([[0]]), 0, 0, np.float32(floor)) == wanted
+    with np.errstate(invalid="ignore"):
+        assert _loops.SUMS.least(np.int32([[0]]), np.float32([[0]]), np.float32([[1]]), 0, 0, np.float32(1)) < -(2**30)
 
 
 def test_tiles_are_left_alone_where_the_system_does_not_give_them(monkeypatch):
