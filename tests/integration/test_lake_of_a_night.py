@@ -54,13 +54,22 @@ def test_a_repair_of_an_empty_lake_finds_no_run(tmp_path):
     assert not lake.latest.exists()
 
 
-def test_a_repair_adopts_what_was_promoted_and_empties_staging(lake):
+def test_a_repair_adopts_what_was_promoted_and_empties_staging_and_progress(lake):
     _lake.commit(lake, [SECOND])
     (lake.staging / "left").mkdir()
+    (lake.resume / "shards-key").mkdir(parents=True)
     assert _lake.repair(lake) == [FIRST, SECOND]
+    assert not lake.resume.exists(), "the night it was kept for is published"
     assert views.live_runs(lake) == [FIRST, SECOND]
     assert told(lake)["run_id"] == SECOND
     assert list(lake.staging.iterdir()) == []
+
+
+def test_a_repair_that_adopts_nothing_keeps_what_an_interrupted_night_had_finished(lake):
+    _lake.commit(lake, [FIRST, SECOND])
+    (lake.resume / "shards-key").mkdir(parents=True)
+    assert _lake.repair(lake) == [FIRST, SECOND]
+    assert (lake.resume / "shards-key").is_dir()
 
 
 def test_a_repair_points_latest_json_at_what_the_catalog_shows(lake):
