@@ -9,12 +9,18 @@ import numpy as np
 
 from recbatch._compiling import CHUNK, STRETCH, TILE_ROWS, tile_shapes, vector_unit, zeros
 from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
-from recbatch.index import _loops, _pairs, _rounded
+from recbatch.index import _loops, _pairs, _passes, _rounded
 from recbatch.index._rounded import RoundedCandidates
 from recbatch.kernels import Kernel, leaf, part
 
 _BLOCK_CELLS = 2**17
 """Numbers of candidates that all queries of a call meet before the next: 512 KiB, inside the second cache."""
+_LEAF_WIDTH = 1_024
+"""Scores of a leaf that are looked at together at most, a multiple of `STRETCH`."""
+_NONE = np.empty(0, dtype=np.float32)
+_NO_NAMES = np.empty(0, dtype=np.int32)
+_NO_SHAPES = np.empty(0, dtype=np.uint8)
+_LOWER = np.uint64(0xFFFFFFFF)
 _ROOM = 4
 """Times k: how many may wait to be told apart."""
 
@@ -26,13 +32,13 @@ class Survivors:
     values: Float32s
     """Shape (B, room): scores as the matrix product gives them."""
     items: Int32s
-    """Shape (B, room): candidate positions, ascending."""
+    """Shape (B, room): places of candidates."""
     counts: Int64s
     """Shape (B,)."""
     floors: Float32s
     """Shape (B,): a score below cannot be among the k best."""
     next_excluded: Int64s
-    """Shape (B,): first exclusion of each query that lies in a block to come."""
+    """Shape (B,): first exclusion of each query that may lie in what is still to come."""
 
     @classmethod
     def none(cls, first_excluded: Int64s, k: int) -> Survivors:
@@ -99,26 +105,119 @@ def search(
     Returns:
         How many scores were told apart one by one, because too many lay too near each other.
     """
-    rows, dim = vector_unit().rows, queries.shape[1]
-    shapes: tuple[Any, ...] = ()
+    who = np.arange(len(queries), dtype=np.int64)
+    width = STRETCH * max(1, _BLOCK_CELLS // (queries.shape[1] * STRETCH))
+    passing = _passing(queries, candidates, _NO_NAMES, packed, k, ends, excluded, slack, into, who, len(queries), width)
+    return _SEARCH[passing.way](*passing.arguments)
+
+
+def visit(
+    queries: Float32s,
+    candidates: Float32s,
+    names: Int32s,
+    packed: Packed,
+    k: int,
+    *,
+    firsts: Int64s,
+    lasts: Int64s,
+    leaves: Int32s,
+    many: Int64s,
+    ends: Int64s,
+    excluded: Int32s,
+    slack: Float32s,
+    into: Survivors,
+) -> int:
+    """As `search`, each query past the candidates of the leaves that it visits.
+
+    Args:
+        queries: shape (B, dim).
+        candidates: shape (places, dim): leaf by leaf, each from a multiple of `vector_unit().columns` on.
+        names: shape (places,): candidate positions.
+        packed: the same candidates, see `packed`.
+        k: how many are wanted.
+        firsts: shape (leaves,): where each leaf begins.
+        lasts: shape (leaves,): and ends.
+        leaves: shape (B, most): which leaves each query visits, none twice.
+        many: shape (B,): so many of them.
+        ends: shape (B,): where each query's exclusions end in `excluded`.
+        excluded: places, ascending within a query.
+        slack: as for `search`.
+        into: takes what may be among the k best.
+    """
+    visitors, who = np.empty(len(firsts) + 2, dtype=np.int64), np.empty(int(many.sum()), dtype=np.int64)
+    _VISITORS(leaves, many, visitors, who)
+    passing = _passing(queries, candidates, names, packed, k, ends, excluded, slack, into, who, 1, _LEAF_WIDTH)
+    return _VISIT[passing.way](*passing.arguments, firsts, lasts, visitors)
+
+
+def excluded_there(
+    leaves: Int32s, many: Int64s, exclude: Exclusions, leaf_of: Int32s, place_of: Int32s, num_leaves: int
+) -> Exclusions:
+    """Exclusions by place instead of position, ascending, of those that lie in leaves that their query visits.
+
+    Args:
+        leaves: shape (B, most), see `visit`.
+        many: shape (B,).
+        exclude: by candidate position.
+        leaf_of: shape (items,).
+        place_of: shape (items,).
+        num_leaves: how many there are.
+    """
+    keys = np.empty(len(exclude.items) + 1, dtype=np.uint64)
+    marks = np.zeros(num_leaves, dtype=np.uint8)
+    found = keys[: _THERE(leaves, many, exclude.offsets, exclude.items, leaf_of, place_of, marks, keys)]
+    found.sort()
+    rows = np.arange(len(leaves) + 1, dtype=np.uint64) << np.uint64(32)
+    return Exclusions(np.searchsorted(found, rows).astype(np.int64), (found & _LOWER).astype(np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    way: str
+    arguments: tuple[Any, ...]
+
+
+def _passing(
+    queries: Float32s,
+    candidates: Float32s,
+    names: Int32s,
+    packed: Packed,
+    k: int,
+    ends: Int64s,
+    excluded: Int32s,
+    slack: Float32s,
+    into: Survivors,
+    who: Int64s,
+    at_once: int,
+    width: int,
+) -> _Passing:
+    """How queries pass candidates on this machine, and what the loops of `_passes` take.
+
+    Args:
+        at_once: queries that are packed at a time.
+        width: scores of a query that are looked at together at most.
+        others: as for `visit`.
+    """
+    rows, dim, shapes, way = vector_unit().rows, queries.shape[1], _NO_SHAPES, "floats"
+    words: Any = queries
+    panels: Any = packed
+    facts: tuple[Any, ...] = (_NONE.view(np.int32), _NONE, _NONE)
+    room: Any = (dim, rows)
     if isinstance(packed, RoundedCandidates):
+        way, panels, rounded = "bytes", packed.panels, _rounded.queries(queries, packed)
+        words, facts, slack = rounded.words, (rounded.starts, rounded.steps, rounded.bases), 2 * rounded.bound
+        room = (words.shape[1], rows)
         if packed.in_tiles:
-            rows, shapes = TILE_ROWS, (tile_shapes(packed.panels.shape[1]),)
-        rounded = _rounded.queries(queries, packed, rows)
-        groups: Any = (rounded.bytes, rounded.starts, rounded.steps, rounded.bases)
-        panels: Any = packed.panels
-        search, slack = _SEARCH_TILES if packed.in_tiles else _SEARCH_BYTES, 2 * rounded.bound
-    else:
-        none = np.empty((0, 0), np.float32)
-        groups = (zeros(-(-len(queries) // rows), dim, rows), none.view(np.int32), none, none)
-        _PACK(queries, groups[0])
-        search, panels = _SEARCH_FLOATS, packed
-    width, room = STRETCH * max(1, _BLOCK_CELLS // (dim * STRETCH)), into.values.shape[1]
+            way, rows, shapes = "tiles", TILE_ROWS, tile_shapes(packed.panels.shape[1])
+            room = (words.shape[1] // TILE_DEPTH * rows, TILE_DEPTH)
+    groups = zeros(-(-at_once // rows), *room).view(panels.dtype)
     scores = zeros(rows, width + _loops.APART).view(panels.dtype)
-    return search(
-        *shapes, queries, candidates, panels, *groups, scores, k, ends, excluded, slack, into.values, into.items,
-        into.counts, into.floors, into.next_excluded, zeros(1, width), np.empty(room, np.uint64),
+    arguments = (
+        shapes, queries, candidates, names, panels, words, *facts, groups, scores, who, k, ends, excluded, slack,
+        into.values, into.items, into.counts, into.floors, into.next_excluded, zeros(1, width),
+        np.empty(into.values.shape[1], np.uint64),
     )  # fmt: skip
+    return _Passing(way, arguments)
 
 
 def scores_of(queries: Float32s, candidates: Float32s, rows: Int64s, columns: Int32s) -> Float32s:
@@ -128,13 +227,22 @@ def scores_of(queries: Float32s, candidates: Float32s, rows: Int64s, columns: In
     return scores
 
 
-def keys_of(queries: Float32s, candidates: Float32s, survivors: Survivors) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def keys_of(
+    queries: Float32s, candidates: Float32s, survivors: Survivors, names: Int32s | None = None
+) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """Survivors scored again as sortable keys, in no order: shape (B, most survivors), all bits set where none is.
 
     Ascending keys are descending scores, then ascending positions: 32 bits of each.
+
+    Args:
+        queries: shape (B, dim).
+        candidates: shape (places, dim).
+        survivors: of these queries, by place.
+        names: shape (places,): candidate positions; none: places are positions.
     """
     keys = np.empty((len(queries), int(survivors.counts.max(initial=0))), dtype=np.uint64)
-    _KEYS(queries, candidates, survivors.items, survivors.counts, keys)
+    loop, names = (_KEYS, _NO_NAMES) if names is None else (_KEYS_NAMED, names)
+    loop(queries, candidates, names, survivors.items, survivors.counts, keys)
     return keys
 
 
@@ -176,59 +284,79 @@ def _key_of_pair() -> tuple[Any, Any]:
     return leaf(_pairs.dot(lane_sums)), leaf(_pairs.key)
 
 
-def _whole(products: Any, of: _loops.Measures) -> Any:
-    from recbatch import _vectors as vectors
+def _way(over: Any, name: Any) -> dict[str, Any]:
+    """A pass of `_passes` in each way in which a machine may make products, to be compiled when called."""
 
-    bound = _loops.bound(vectors.at_least, vectors.ones, vectors.highest, leaf(_loops.ordered), leaf(_loops.unordered))
-    exclude, maxima, drop = (leaf(loop) for loop in (_loops.exclude(of.nothing), _loops.maxima, _loops.drop_below))
-    keep_best, least, score = leaf(_loops.keep_best(*_key_of_pair())), leaf(of.least), leaf(of.score)
-    select = _loops.select(
-        exclude,
-        maxima,
-        part(bound),
-        vectors.any_at_least,
-        vectors.at_least,
-        vectors.first_bit,
-        drop,
-        keep_best,
-        least,
-        score,
-    )
-    return _loops.search(products, part(select), of.nothing)
+    def made(begin: Any, put: Any, products: Any, end: Any, of: _loops.Measures) -> Any:
+        from recbatch import _vectors as vectors
+
+        bound = part(
+            _loops.bound(vectors.at_least, vectors.ones, vectors.highest, leaf(_loops.ordered), leaf(_loops.unordered))
+        )
+        exclude, maxima, drop = (leaf(loop) for loop in (_loops.exclude(of.nothing), _loops.maxima, _loops.drop_below))
+        keep_best, least = leaf(_loops.keep_best(*_key_of_pair(), leaf(name))), leaf(of.least)
+        select = _loops.select(
+            exclude, maxima, bound, vectors.any_at_least, vectors.at_least, vectors.first_bit, drop, keep_best, least,
+            leaf(of.score),
+        )  # fmt: skip
+        trim = leaf(_loops.trim(bound, drop))
+        return over(begin, leaf(put), products, part(select), trim, end, of.nothing)
+
+    def floats() -> Any:
+        from recbatch._vectors import products
+
+        begin, end = leaf(_passes.nothing_to_begin), leaf(_passes.nothing_to_end)
+        return made(begin, _passes.put_columns, leaf(_passes.of_floats(products)), end, _loops.SCORES)
+
+    def bytes_() -> Any:
+        from recbatch._vectors import byte_products
+
+        begin, end = leaf(_passes.nothing_to_begin), leaf(_passes.nothing_to_end)
+        return made(begin, _passes.put_columns, byte_products, end, _loops.SUMS)
+
+    def tiles() -> Any:
+        from recbatch import _tiles
+
+        return made(_tiles.begin, _passes.put_rows, _tiles.byte_products, _tiles.end, _loops.SUMS)
+
+    return {"floats": floats, "bytes": bytes_, "tiles": tiles}
 
 
-def _search() -> Any:
-    from recbatch import _vectors
-
-    return _whole(leaf(_loops.of_floats(_vectors.products)), _loops.SCORES)
-
-
-def _search_tiles() -> Any:
-    from recbatch import _tiles
-
-    return _loops.in_tiles(_tiles.begin, part(_whole(_tiles.byte_products, _loops.SUMS)), _tiles.end)
-
-
-def _search_bytes() -> Any:
-    from recbatch import _vectors
-
-    return _whole(_vectors.byte_products, _loops.SUMS)
-
-
-_SEARCH = (
-    "int64({shapes}float32[:,::1], float32[:,::1], {words}[:,:,::1], {words}[:,:,::1], int32[:,::1], float32[:,::1],"
-    " float32[:,::1], {words}[:,::1], int64, int64[::1], int32[::1], float32[::1], float32[:,::1], int32[:,::1],"
-    " int64[::1], float32[::1], int64[::1], float32[:,::1], uint64[::1])"
+_ARGUMENTS = (
+    "uint8[::1], float32[:,::1], float32[:,::1], int32[::1], {words}[:,:,::1], {words}[:,::1], int32[::1],"
+    " float32[::1], float32[::1], {words}[:,:,::1], {words}[:,::1], int64[::1], int64, int64[::1], int32[::1],"
+    " float32[::1], float32[:,::1], int32[:,::1], int64[::1], float32[::1], int64[::1], float32[:,::1], uint64[::1]"
 )
-_SEARCH_FLOATS = Kernel("search", _SEARCH.format(shapes="", words="float32"), _search)
-_SEARCH_BYTES = Kernel("search_bytes", _SEARCH.format(shapes="", words="int32"), _search_bytes)
-_SEARCH_TILES = Kernel("search_tiles", _SEARCH.format(shapes="uint8[::1], ", words="int32"), _search_tiles)
+
+
+def _kernels(name: str, over: Any, names: Any, besides: str = "") -> dict[str, Kernel]:
+    return {
+        way: Kernel(
+            f"{name}_{way}",
+            f"int64({_ARGUMENTS.format(words='float32' if way == 'floats' else 'int32')}{besides})",
+            loop,
+        )
+        for way, loop in _way(over, names).items()
+    }
+
+
+_SEARCH = _kernels("search", _passes.search, _pairs.itself)
+_VISIT = _kernels("visit", _passes.visit, _pairs.named, ", int64[::1], int64[::1], int64[::1]")
+_VISITORS = Kernel(
+    "visitors", "void(int32[:,::1], int64[::1], int64[::1], int64[::1])", lambda: _passes.list_visitors
+)
+_THERE = Kernel(
+    "excluded_there",
+    "int64(int32[:,::1], int64[::1], int64[::1], int32[::1], int32[::1], int32[::1], uint8[::1], uint64[::1])",
+    lambda: _passes.excluded_there,
+)
 _PAIRS = "float32[:,::1], float32[:,::1]"
-_PACK = Kernel("pack", "void(float32[:,::1], float32[:,:,::1])", lambda: _loops.pack)
 _SCORES = Kernel(
     "scores", f"void({_PAIRS}, int64[::1], int32[::1], float32[::1])", lambda: _pairs.score(_key_of_pair()[0])
 )
-_KEYS = Kernel("keys", f"void({_PAIRS}, int32[:,::1], int64[::1], uint64[:,::1])", lambda: _pairs.keys(*_key_of_pair()))
+_TO_KEYS = f"void({_PAIRS}, int32[::1], int32[:,::1], int64[::1], uint64[:,::1])"
+_KEYS = Kernel("keys", _TO_KEYS, lambda: _pairs.keys(*_key_of_pair(), leaf(_pairs.itself)))
+_KEYS_NAMED = Kernel("keys_named", _TO_KEYS, lambda: _pairs.keys(*_key_of_pair(), leaf(_pairs.named)))
 _KEYS_AMONG = Kernel(
     "keys_among",
     f"void({_PAIRS}, int32[:,::1], float32[:,::1], int64, float32[::1], int64[::1], int64[::1], int32[::1],"

@@ -1,4 +1,4 @@
-"""The loops that `_compiled` compiles, in the Python that numba reads: no types, no NumPy calls.
+"""The selection that `_compiled` compiles, in the Python that numba reads: no types, no NumPy calls.
 
 A loop that calls another is made by a function that takes the compiled other, since numba calls through closures.
 """
@@ -21,8 +21,10 @@ GROUP = 32
 def exclude(nothing: np.generic) -> Loop:
     """Marks the exclusions inside a block's line and returns the first one behind it."""
 
-    def loop(scores, line, first, excluded, place, end):
-        while place < end and excluded[place] < first + scores.shape[1] - APART:
+    def loop(scores, line, first, width, excluded, place, end):
+        while place < end and excluded[place] < first:
+            place += 1
+        while place < end and excluded[place] < first + width:
             scores[line, excluded[place] - first] = nothing
             place += 1
         return place
@@ -46,26 +48,26 @@ class Measures(NamedTuple):
     nothing: np.generic
     """Stands where no score is wanted."""
     least: Loop
-    """What every score from a floor on has at least, of a query with these starts, steps and bases; see `_rounded`."""
+    """What every score from a floor on has at least, of a query with its start, step and base; see `_rounded`."""
     score: Loop
     """The score; where it is a sum, nearly: within what the query's bound says."""
 
 
-def _itself(starts, steps, bases, group, line, value):
+def _itself(starts, steps, bases, row, value):
     return value
 
 
-def _least_sum(starts, steps, bases, group, line, floor):
+def _least_sum(starts, steps, bases, row, floor):
     """One less than the arithmetic says, which rounds; `_NO_SUM` itself is never reached."""
-    step = np.float64(steps[group, line])
-    least = np.floor((np.float64(floor) - np.float64(bases[group, line])) / step) - np.float64(starts[group, line]) - 1
+    step = np.float64(steps[row])
+    least = np.floor((np.float64(floor) - np.float64(bases[row])) / step) - np.float64(starts[row]) - 1
     if not least > _NO_SUM + 1:
         return np.int32(_NO_SUM + 1)
     return np.int32(min(least, np.float64(-_NO_SUM - 1)))
 
 
-def _score_of_sum(starts, steps, bases, group, line, total):
-    return bases[group, line] + steps[group, line] * (np.float32(starts[group, line]) + np.float32(total))
+def _score_of_sum(starts, steps, bases, row, total):
+    return bases[row] + steps[row] * (np.float32(starts[row]) + np.float32(total))
 
 
 _NO_SUM = -(2**31)
@@ -119,12 +121,12 @@ def drop_below(values, items, row, count, floor):
     return kept
 
 
-def keep_best(dot: Loop, key: Loop) -> Loop:
+def keep_best(dot: Loop, key: Loop, name: Loop) -> Loop:
     """Cuts the survivors of one query to its k best by exact score; gives their number and the worst score."""
 
-    def loop(queries, row, candidates, values, items, count, k, keys):
+    def loop(queries, row, candidates, names, values, items, count, k, keys):
         for i in range(count):
-            keys[i] = key(dot(queries, row, candidates, items[row, i]), items[row, i])
+            keys[i] = key(dot(queries, row, candidates, items[row, i]), name(names, items[row, i]))
         last, step = np.uint64(0), np.uint64(1) << np.uint64(63)
         while step > np.uint64(0):  # the k-th smallest key, bit by bit
             below = 0
@@ -158,21 +160,22 @@ def select(
     """
 
     def loop(
-        scores, starts, steps, bases, group, low, high, first, most, k, queries, candidates, ends, excluded, slack,
-        values, items, counts, floors, next_excluded, best, keys,
+        scores, starts, steps, bases, who, low, high, first, width, k, queries, candidates, names, ends, excluded,
+        slack, values, items, counts, floors, next_excluded, best, keys,
     ):  # fmt: skip
-        width, room = scores.shape[1] - APART, values.shape[1]
+        room = values.shape[1]
         members, scored = max(1, min(GROUP, width // (2 * k))), 0
         groups = width // members
-        for row in range(low, high):
-            line, floor, count = row - low, floors[row], counts[row]
-            next_excluded[row] = exclude(scores, line, first, excluded, next_excluded[row], ends[row])
+        for line in range(high - low):
+            row = who[low + line]
+            floor, count = floors[row], counts[row]
+            next_excluded[row] = exclude(scores, line, first, width, excluded, next_excluded[row], ends[row])
             if count < k:
                 maxima(scores, line, best, groups, members)
                 for number in range(groups):
-                    best[0, number] = score_of(starts, steps, bases, group, line, best[0, number])
+                    best[0, number] = score_of(starts, steps, bases, row, best[0, number])
                 floor = max(floor, bound(best, np.int64(0), groups, k, floor) - slack[row])
-            least = least_of(starts, steps, bases, group, line, floor)
+            least = least_of(starts, steps, bases, row, floor)
             for start in range(0, width, CHUNK):
                 if start % STRETCH == 0:
                     any_there = any_at_least(scores, line, start, least)
@@ -183,7 +186,7 @@ def select(
                     continue
                 while bits:
                     column = start + first_bit(bits)
-                    values[row, count] = score_of(starts, steps, bases, group, line, scores[line, column])
+                    values[row, count] = score_of(starts, steps, bases, row, scores[line, column])
                     items[row, count] = first + column
                     count += 1
                     bits &= bits - np.uint64(1)
@@ -193,77 +196,22 @@ def select(
                 count = drop_below(values, items, row, count, floor)
                 if count > room - CHUNK:  # scores that rounding cannot tell apart
                     scored += count
-                    count, worst = keep_best(queries, row, candidates, values, items, count, k, keys)
+                    count, worst = keep_best(queries, row, candidates, names, values, items, count, k, keys)
                     floor = max(floor, worst - slack[row])
-                least = least_of(starts, steps, bases, group, line, floor)
-            if count > most:
-                floor = max(floor, bound(values, row, count, k, floor) - slack[row])
-                count = drop_below(values, items, row, count, floor)
+                least = least_of(starts, steps, bases, row, floor)
             floors[row], counts[row] = floor, count
         return scored
 
     return loop
 
 
-def pack(queries, packed):
-    """Queries in groups, as many as are scored at once, dimension by dimension; zeros fill up the last."""
-    groups, width, rows = packed.shape
-    for group in range(groups):
-        for row in range(rows):
-            query = group * rows + row
-            for i in range(width):
-                packed[group, i, row] = queries[query, i] if query < len(queries) else np.float32(0)
+def trim(bound: Loop, drop_below: Loop) -> Loop:
+    """Drops what cannot be among the k best of each query now that everything has gone by."""
 
-
-def of_floats(products: Loop) -> Loop:
-    """As `byte_products`."""
-
-    def loop(packed, group, panels, panel, scores, column):
-        products(packed, group, 0, panels, panel, scores, 0, column)
-
-    return loop
-
-
-def search(products: Loop, select: Loop, nothing: np.generic) -> Loop:
-    """See `_compiled.search`."""
-
-    def loop(
-        queries, candidates, panels, packed, starts, steps, bases, scores, k, ends, excluded, slack, values, items,
-        counts, floors, next_excluded, best, keys,
-    ):  # fmt: skip
-        rows, width, columns = scores.shape[0], scores.shape[1] - APART, panels.shape[2]
-        at_once, scored = width // columns, 0
-        for start in range(0, len(panels), at_once):
-            first, end = start * columns, min(start + at_once, len(panels))
-            most = values.shape[1] if end < len(panels) else k + k // 16
-            for low in range(0, len(queries), rows):
-                group = low // rows
-                for panel in range(start, end):
-                    products(packed, group, panels, panel, scores, (panel - start) * columns)
-                if first + width > len(candidates):
-                    scores[:, len(candidates) - first :] = nothing
-                scored += select(
-                    scores, starts, steps, bases, group, low, min(low + rows, len(queries)), first, most, k, queries,
-                    candidates, ends, excluded, slack, values, items, counts, floors, next_excluded, best, keys,
-                )  # fmt: skip
-        return scored
-
-    return loop
-
-
-def in_tiles(begin: Loop, search: Loop, end: Loop) -> Loop:
-    """A search whose products are made by the matrix unit, whose registers have the given shapes meanwhile."""
-
-    def loop(
-        shapes, queries, candidates, panels, packed, starts, steps, bases, scores, k, ends, excluded, slack, values,
-        items, counts, floors, next_excluded, best, keys,
-    ):  # fmt: skip
-        begin(shapes)
-        scored = search(
-            queries, candidates, panels, packed, starts, steps, bases, scores, k, ends, excluded, slack, values, items,
-            counts, floors, next_excluded, best, keys,
-        )  # fmt: skip
-        end()
-        return scored
+    def loop(k, slack, values, items, counts, floors):
+        for row in range(len(counts)):
+            if counts[row] > k + k // 16:
+                floors[row] = max(floors[row], bound(values, row, counts[row], k, floors[row]) - slack[row])
+                counts[row] = drop_below(values, items, row, counts[row], floors[row])
 
     return loop

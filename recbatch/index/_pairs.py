@@ -38,13 +38,23 @@ def score(dot: Loop) -> Loop:
     return loop
 
 
-def keys(dot: Loop, key_of: Loop) -> Loop:
+def itself(names, item):
+    """A candidate's name where it is its position."""
+    return item
+
+
+def named(names, item):
+    """A candidate's name where it is given."""
+    return names[item]
+
+
+def keys(dot: Loop, key_of: Loop, name: Loop) -> Loop:
     """See `_compiled.keys_of`."""
 
-    def loop(queries, candidates, items, counts, keys):
+    def loop(queries, candidates, names, items, counts, keys):
         for row in range(len(queries)):
             for i in range(counts[row]):
-                keys[row, i] = key_of(dot(queries, row, candidates, items[row, i]), items[row, i])
+                keys[row, i] = key_of(dot(queries, row, candidates, items[row, i]), name(names, items[row, i]))
             for i in range(counts[row], keys.shape[1]):
                 keys[row, i] = np.uint64(0xFFFFFFFFFFFFFFFF)
 

@@ -51,19 +51,16 @@ class RoundedCandidates:
 
 @dataclass(frozen=True, slots=True)
 class RoundedQueries:
-    """Queries in steps of their own, grouped as they are scored."""
+    """Queries in steps of their own."""
 
-    bytes: Int32s
-    """Shape (groups, dim / 4, queries of a group), four bytes in each number.
-
-    For the matrix unit (groups, depth · queries, numbers of a query in a register): register by register.
-    """
+    words: Int32s
+    """Shape (B, words), four bytes in each number; for the matrix unit as many as its registers hold."""
     starts: Int32s
-    """Shape (groups, queries of a group): what the middle of the candidates' bytes adds, taken off again."""
+    """Shape (B,): what the middle of the candidates' bytes adds, taken off again."""
     steps: Float32s
-    """Same shape: what a product of bytes is worth."""
+    """Shape (B,): what a product of bytes is worth."""
     bases: Float32s
-    """Same shape: the score of the candidates' mean."""
+    """Shape (B,): the score of the candidates' mean."""
     bound: Float32s
     """Shape (B,): how far a rounded score may lie from the score in any order of float32."""
 
@@ -110,40 +107,30 @@ def candidates(candidates: Float32s, columns: int, *, in_tiles: bool = False) ->
     return RoundedCandidates(panels, mean, turn, step, longest, lost, float(apart), in_tiles)
 
 
-def queries(queries: Float32s, of: RoundedCandidates, rows: int) -> RoundedQueries:
+def queries(queries: Float32s, of: RoundedCandidates) -> RoundedQueries:
     """Rounds queries.
 
     Args:
         queries: shape (B, dim).
         of: the candidates that they will meet.
-        rows: queries of a group.
     """
     count, dim = queries.shape
-    groups = -(-count // rows)
     turned = queries @ of.turn
     steps = np.maximum(np.abs(turned).max(axis=1), np.finfo(np.float32).tiny) / np.float32(_MOST)
     scaled = turned / steps[:, None]
     whole = np.rint(scaled)
     deep = 4 * TILE_DEPTH if of.in_tiles else 4
-    rounded = np.zeros((groups * rows, -(-dim // deep) * deep), dtype=np.int8)
-    rounded[:count, :dim] = whole
-    grouped = rounded.reshape(groups, rows, -1, deep).transpose(0, 2, 1, 3)
-    starts = -_MIDDLE * rounded.sum(axis=1, dtype=np.int32)
+    rounded = np.zeros((count, -(-dim // deep) * deep), dtype=np.int8)
+    rounded[:, :dim] = whole
     lengths, lost = _lengths(scaled) * steps, (_lengths(scaled - whole) + dim * 2.0**-16) * steps
     apart = lengths * (of.lost + of.apart) + lost * of.longest
     return RoundedQueries(
-        _words(grouped, groups, -1, TILE_DEPTH if of.in_tiles else rows),
-        starts.reshape(groups, rows),
-        _grouped(steps * of.step, groups, rows),
-        _grouped(queries @ of.mean, groups, rows),
+        rounded.view(np.int32),
+        -_MIDDLE * rounded.sum(axis=1, dtype=np.int32),
+        steps * np.float32(of.step),
+        queries @ of.mean,
         np.asarray(apart + np.finfo(np.float32).tiny, dtype=np.float32),
     )
-
-
-def _grouped(values: Float32s, groups: int, rows: int) -> Float32s:
-    filled = np.zeros(groups * rows, dtype=np.float32)
-    filled[: len(values)] = values
-    return filled.reshape(groups, rows)
 
 
 def _lengths(vectors: Float32s) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -68,7 +68,7 @@ class ExactIndex:
         if compiled is None:
             compiled = _compiling.is_due(2.0 * len(queries) * self.candidates.size)
         if compiled and not self._packed:
-            in_bytes = self._may_be_bytes() if self.in_bytes is None else self.in_bytes
+            in_bytes = self.may_be_bytes() if self.in_bytes is None else self.in_bytes
             self._packed.append(_compiled.packed(self.candidates, in_bytes=in_bytes))
         told_apart: list[int] = []
         one = partial(self._compiled_block, told_apart) if compiled else self._numpy_block
@@ -88,7 +88,7 @@ class ExactIndex:
         """How far a score may lie below the k-th best and still be among the k best in another order: shape (B,)."""
         return 2 * rounding_bound(queries, self._longest)
 
-    def _may_be_bytes(self) -> bool:
+    def may_be_bytes(self) -> bool:
         """Sums of products of bytes must be whole numbers in float32."""
         return _compiling.vector_unit().has_bytes and self.candidates.shape[1] <= _MOST_COLUMNS
 
