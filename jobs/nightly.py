@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 @click.option("--train-budget", help="Time that training may take, e.g. 20m.")
 @click.option("--k", type=int, help="Rows per user. Default: 100.")
 @click.option(
-    "--index", type=click.Choice(["auto", "exact", "brute", "ah", "tree"]), help="Search engine. Default: auto."
+    "--index",
+    type=click.Choice(["auto", "exact", "leaves", "brute", "ah", "tree"]),
+    help="Search engine. Default: auto.",
 )
 @click.option("--seed", type=int, help="Seed of every random choice. Default: 42.")
 @click.option("--memory-budget", help="Peak memory, e.g. 4GiB.")

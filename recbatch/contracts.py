@@ -388,7 +388,7 @@ class Index(Protocol):
 
     @property
     def engine(self) -> str:
-        """`exact`, `brute`, `ah` or `tree`."""
+        """`exact`, `leaves`, `brute`, `ah` or `tree`."""
 
     @property
     def num_items(self) -> int:

@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from recbatch.config import Index as Settings
 from recbatch.contracts import Certificate, Exclusions, Float32s, Index
 from recbatch.index import decisions
-from recbatch.index.calibrate import Calibration, calibrate, exact_seconds
+from recbatch.index.calibrate import Calibration, approximate, calibrate, exact_seconds
 from recbatch.index.certify import certify, sample_users
 from recbatch.index.exact import ExactIndex, plain_products
-from recbatch.index.scann import FIRST_EFFORT, ScannIndex
+from recbatch.index.leaves import FIRST_EFFORT, LeafIndex
+from recbatch.index.scann import ScannIndex
 
 __all__ = [
     "Calibration",
     "Certified",
     "ExactIndex",
+    "LeafIndex",
     "ScannIndex",
     "build",
     "build_certified",
@@ -52,16 +54,16 @@ def build(candidates: Float32s, engine: str, effort: int = FIRST_EFFORT) -> Inde
 
     Args:
         candidates: shape (items, dim), finite.
-        engine: `exact`, `brute`, `ah` or `tree`.
+        engine: `exact`, `leaves`, or ScaNN's `brute`, `ah` or `tree`.
         effort: of an approximate one.
 
     Returns:
-        An exact index, or ScaNN's.
+        The index.
     """
-    # Below a hundred items ScaNN has nothing to partition or to quantise.
+    # Below a hundred items there is nothing to partition or to quantise.
     if engine == "exact" or len(candidates) < 100:
         return ExactIndex(candidates)
-    return replace(ScannIndex.build(candidates, engine), effort=effort)
+    return replace(approximate(candidates, engine), effort=effort)
 
 
 def build_certified(
@@ -98,7 +100,7 @@ def build_certified(
     lines = [f"engine {index.engine} for {len(candidates)} candidates" + (_why(calibration) if calibration else "")]
     index, certificate = _tuned(index, candidates, settings, queries, exclude, k, lines)
     if calibration:
-        effort = index.effort if isinstance(index, ScannIndex) else 0
+        effort = index.effort if isinstance(index, ScannIndex | LeafIndex) else 0
         calibration = replace(calibration, engine=index.engine, effort=effort)
     return Certified(index, certificate, tuple(lines), calibration)
 
@@ -119,7 +121,7 @@ def _tuned(
     oracle, target = ExactIndex(candidates, in_bytes=False), settings.target_recall
     certificate = certify(index, oracle, queries, exclude, k=k, target=target)
     for _ in range(_RETUNES):
-        if certificate.passed or not isinstance(index, ScannIndex) or index.is_exact:
+        if certificate.passed or not isinstance(index, ScannIndex | LeafIndex) or index.is_exact:
             break
         lines.append(f"recall {certificate.recall:.4f} below {target}: search effort doubled")
         index = replace(index, effort=index.effort * 2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recbatch._compiling import CHUNK, STRETCH, TILE_ROWS, tile_shapes, vector_unit, zeros
+from recbatch._compiling import CHUNK, STRETCH, TILE_DEPTH, TILE_ROWS, tile_shapes, vector_unit, zeros
 from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
 from recbatch.index import _loops, _pairs, _passes, _rounded
 from recbatch.index._rounded import RoundedCandidates
@@ -107,8 +107,10 @@ def search(
     """
     who = np.arange(len(queries), dtype=np.int64)
     width = STRETCH * max(1, _BLOCK_CELLS // (queries.shape[1] * STRETCH))
-    passing = _passing(queries, candidates, _NO_NAMES, packed, k, ends, excluded, slack, into, who, len(queries), width)
-    return _SEARCH[passing.way](*passing.arguments)
+    way, arguments = _passing(
+        queries, candidates, _NO_NAMES, packed, k, ends, excluded, slack, into, who, len(queries), width
+    )
+    return _SEARCH[way](*arguments)
 
 
 def visit(
@@ -146,8 +148,8 @@ def visit(
     """
     visitors, who = np.empty(len(firsts) + 2, dtype=np.int64), np.empty(int(many.sum()), dtype=np.int64)
     _VISITORS(leaves, many, visitors, who)
-    passing = _passing(queries, candidates, names, packed, k, ends, excluded, slack, into, who, 1, _LEAF_WIDTH)
-    return _VISIT[passing.way](*passing.arguments, firsts, lasts, visitors)
+    way, arguments = _passing(queries, candidates, names, packed, k, ends, excluded, slack, into, who, 1, _LEAF_WIDTH)
+    return _VISIT[way](*arguments, firsts, lasts, visitors)
 
 
 def excluded_there(
@@ -171,12 +173,6 @@ def excluded_there(
     return Exclusions(np.searchsorted(found, rows).astype(np.int64), (found & _LOWER).astype(np.int32))
 
 
-@dataclass(frozen=True, slots=True)
-class _Passing:
-    way: str
-    arguments: tuple[Any, ...]
-
-
 def _passing(
     queries: Float32s,
     candidates: Float32s,
@@ -190,13 +186,10 @@ def _passing(
     who: Int64s,
     at_once: int,
     width: int,
-) -> _Passing:
-    """How queries pass candidates on this machine, and what the loops of `_passes` take.
+) -> tuple[str, tuple[Any, ...]]:
+    """How queries pass candidates on this machine, a key of `_SEARCH`, and what the loops of `_passes` take.
 
-    Args:
-        at_once: queries that are packed at a time.
-        width: scores of a query that are looked at together at most.
-        others: as for `visit`.
+    So many queries are packed at a time, and at most `width` scores of one are looked at together.
     """
     rows, dim, shapes, way = vector_unit().rows, queries.shape[1], _NO_SHAPES, "floats"
     words: Any = queries
@@ -217,7 +210,7 @@ def _passing(
         into.values, into.items, into.counts, into.floors, into.next_excluded, zeros(1, width),
         np.empty(into.values.shape[1], np.uint64),
     )  # fmt: skip
-    return _Passing(way, arguments)
+    return way, arguments
 
 
 def scores_of(queries: Float32s, candidates: Float32s, rows: Int64s, columns: Int32s) -> Float32s:
@@ -294,13 +287,13 @@ def _way(over: Any, name: Any) -> dict[str, Any]:
             _loops.bound(vectors.at_least, vectors.ones, vectors.highest, leaf(_loops.ordered), leaf(_loops.unordered))
         )
         exclude, maxima, drop = (leaf(loop) for loop in (_loops.exclude(of.nothing), _loops.maxima, _loops.drop_below))
-        keep_best, least = leaf(_loops.keep_best(*_key_of_pair(), leaf(name))), leaf(of.least)
+        keep_best = leaf(_loops.keep_best(*_key_of_pair(), leaf(name)))
         select = _loops.select(
-            exclude, maxima, bound, vectors.any_at_least, vectors.at_least, vectors.first_bit, drop, keep_best, least,
-            leaf(of.score),
+            exclude, maxima, bound, vectors.any_at_least, vectors.at_least, vectors.first_bit, drop, keep_best,
+            _loops.Measures(of.nothing, leaf(of.least), leaf(of.score)),
         )  # fmt: skip
         trim = leaf(_loops.trim(bound, drop))
-        return over(begin, leaf(put), products, part(select), trim, end, of.nothing)
+        return over(begin, leaf(put), products, part(select), trim, end)
 
     def floats() -> Any:
         from recbatch._vectors import products
@@ -342,9 +335,7 @@ def _kernels(name: str, over: Any, names: Any, besides: str = "") -> dict[str, K
 
 _SEARCH = _kernels("search", _passes.search, _pairs.itself)
 _VISIT = _kernels("visit", _passes.visit, _pairs.named, ", int64[::1], int64[::1], int64[::1]")
-_VISITORS = Kernel(
-    "visitors", "void(int32[:,::1], int64[::1], int64[::1], int64[::1])", lambda: _passes.list_visitors
-)
+_VISITORS = Kernel("visitors", "void(int32[:,::1], int64[::1], int64[::1], int64[::1])", lambda: _passes.list_visitors)
 _THERE = Kernel(
     "excluded_there",
     "int64(int32[:,::1], int64[::1], int64[::1], int32[::1], int32[::1], int32[::1], uint8[::1], uint64[::1])",

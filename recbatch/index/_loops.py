@@ -19,12 +19,12 @@ GROUP = 32
 
 
 def exclude(nothing: np.generic) -> Loop:
-    """Marks the exclusions inside a block's line and returns the first one behind it."""
+    """Marks the exclusions inside a block's line, of so many candidates, and returns the first one behind it."""
 
-    def loop(scores, line, first, width, excluded, place, end):
+    def loop(scores, line, first, there, excluded, place, end):
         while place < end and excluded[place] < first:
             place += 1
-        while place < end and excluded[place] < first + width:
+        while place < end and excluded[place] < first + there:
             scores[line, excluded[place] - first] = nothing
             place += 1
         return place
@@ -150,26 +150,30 @@ def keep_best(dot: Loop, key: Loop, name: Loop) -> Loop:
 
 def select(
     exclude: Loop, maxima: Loop, bound: Loop, any_at_least: Loop, at_least: Loop, first_bit: Loop, drop_below: Loop,
-    keep_best: Loop, least_of: Loop, score_of: Loop,
+    keep_best: Loop, of: Measures,
 ) -> Loop:  # fmt: skip
     """Looks through the scores of some queries, see `Measures`, and keeps what may be among the k best.
+
+    Line by line the query `who[low + line]` and the candidates from `first` on, so many as are `there`.
 
     Gives the number of scores that had to be told apart one by one on the way.
 
     Rows are indexed, never cut out: numba counts the references to every cut.
     """
+    nothing, least_of, score_of = of
 
     def loop(
-        scores, starts, steps, bases, who, low, high, first, width, k, queries, candidates, names, ends, excluded,
+        scores, starts, steps, bases, who, low, high, first, there, k, queries, candidates, names, ends, excluded,
         slack, values, items, counts, floors, next_excluded, best, keys,
     ):  # fmt: skip
-        room = values.shape[1]
+        room, width = values.shape[1], (there + STRETCH - 1) // STRETCH * STRETCH
         members, scored = max(1, min(GROUP, width // (2 * k))), 0
         groups = width // members
         for line in range(high - low):
             row = who[low + line]
             floor, count = floors[row], counts[row]
-            next_excluded[row] = exclude(scores, line, first, width, excluded, next_excluded[row], ends[row])
+            scores[line, there:width] = nothing
+            next_excluded[row] = exclude(scores, line, first, there, excluded, next_excluded[row], ends[row])
             if count < k:
                 maxima(scores, line, best, groups, members)
                 for number in range(groups):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from recbatch._compiling import STRETCH
 from recbatch.index._loops import APART
 from recbatch.kernels import Loop
 
@@ -41,7 +40,7 @@ def nothing_to_end():
     """Where no registers have shapes."""
 
 
-def search(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end: Loop, nothing: np.generic) -> Loop:
+def search(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end: Loop) -> Loop:
     """See `_compiled.search`."""
 
     def loop(
@@ -55,13 +54,12 @@ def search(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end
             put(words, row, packed, row // rows, row % rows)
         for start in range(0, len(panels), at_once):
             first, last = start * columns, min(start + at_once, len(panels))
+            there = min(width, len(candidates) - first)
             for low in range(0, len(queries), rows):
                 for panel in range(start, last):
                     products(packed, low // rows, panels, panel, scores, (panel - start) * columns)
-                if first + width > len(candidates):
-                    scores[:, len(candidates) - first :] = nothing
                 scored += select(
-                    scores, starts, steps, bases, who, low, min(low + rows, len(queries)), first, width, k, queries,
+                    scores, starts, steps, bases, who, low, min(low + rows, len(queries)), first, there, k, queries,
                     candidates, names, ends, excluded, slack, values, items, counts, floors, next_excluded, best, keys,
                 )  # fmt: skip
         trim(k, slack, values, items, counts, floors)
@@ -71,7 +69,7 @@ def search(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end
     return loop
 
 
-def visit(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end: Loop, nothing: np.generic) -> Loop:
+def visit(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end: Loop) -> Loop:
     """See `_compiled.visit`."""
 
     def loop(
@@ -87,14 +85,10 @@ def visit(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end:
                     put(words, who[place], packed, 0, place - low)
                 for first in range(firsts[leaf], lasts[leaf], widest):
                     there = min(widest, lasts[leaf] - first)
-                    width = (there + STRETCH - 1) // STRETCH * STRETCH
                     for column in range(0, there, columns):
                         products(packed, 0, panels, (first + column) // columns, scores, column)
-                    for line in range(high - low):
-                        for column in range(there, width):
-                            scores[line, column] = nothing
                     scored += select(
-                        scores, starts, steps, bases, who, low, high, first, width, k, queries, candidates, names, ends,
+                        scores, starts, steps, bases, who, low, high, first, there, k, queries, candidates, names, ends,
                         excluded, slack, values, items, counts, floors, next_excluded, best, keys,
                     )  # fmt: skip
         trim(k, slack, values, items, counts, floors)

@@ -1,7 +1,7 @@
 """`--index auto`: every engine on a sample of tonight's queries, and the cheapest that reaches the target.
 
-What an engine costs tonight is building it plus all users at the rate of the sample. Where exact search takes seconds,
-nothing is measured: no other engine could earn back its import.
+What an engine costs tonight is building it plus all users at the rate of the sample. Where the best so far takes
+seconds, nothing more is measured: no other engine could earn back what importing and building it takes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from recbatch.config import Index as Settings
 from recbatch.contracts import Exclusions, Float32s, Index, Int32s, Json
 from recbatch.index.certify import recalls
 from recbatch.index.exact import ExactIndex
-from recbatch.index.scann import FIRST_EFFORT, ScannIndex
+from recbatch.index.leaves import FIRST_EFFORT, LeafIndex
+from recbatch.index.scann import ScannIndex
 
 _OPERATIONS_PER_CORE = 6.0e10
 """Multiplications and additions per second of exact search with its selection on one core: 70 to 115e9 with AVX-512."""
@@ -32,7 +33,7 @@ _LEAST_SECONDS = 0.2
 _EFFORTS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
 _BRUTE_BELOW = 50_000
 """Titles; ScaNN's brute force selects more slowly than the exact engine above."""
-_TREE_FROM = 20_000
+_LEAVES_FROM = _TREE_FROM = 20_000
 """Titles; ScaNN's guide wants none below."""
 _HASHING_BELOW = 300_000
 """Titles; above, looking at every code takes longer than the tree by far."""
@@ -122,7 +123,8 @@ def calibrate(
     trials = [Trial("exact", 0, 1.0, rate * len(rows), 0.0)]
     indexes: dict[tuple[str, int], Index] = {("exact", 0): exact}
     for engine in _engines(len(candidates)):
-        if time.monotonic() - began >= settings.calibration_seconds:
+        so_far = min(trial.seconds_for(users) for trial in trials if trial.recall >= settings.target_recall)
+        if so_far < settings.exact_seconds or time.monotonic() - began >= settings.calibration_seconds:
             break
         for trial, index in _trials(candidates, engine, sample, truth, k, settings.target_recall):
             trials.append(trial)
@@ -137,9 +139,16 @@ def calibrate(
     return chosen, indexes[best.engine, best.effort]
 
 
+def approximate(candidates: Float32s, engine: str) -> ScannIndex | LeafIndex:
+    """The index of an engine other than `exact`, at its first effort."""
+    return LeafIndex.build(candidates) if engine == "leaves" else ScannIndex.build(candidates, engine)
+
+
 def _engines(items: int) -> tuple[str, ...]:
     """In the order of what they promise: the time may be up before the last."""
-    engines = ["tree"] if items >= _TREE_FROM else []
+    engines = ["leaves"] if items >= _LEAVES_FROM else []
+    if items >= _TREE_FROM:
+        engines.append("tree")
     if items < _HASHING_BELOW:
         engines.append("ah")
     return (*engines, "brute") if items < _BRUTE_BELOW else tuple(engines)
@@ -152,10 +161,10 @@ def _trials(
     truth: Int32s,
     k: int,
     target: float,
-) -> Iterator[tuple[Trial, ScannIndex]]:
+) -> Iterator[tuple[Trial, ScannIndex | LeafIndex]]:
     """From the middle: more effort until the target is reached, or less until it is missed."""
     began = time.monotonic()
-    built = ScannIndex.build(candidates, engine)
+    built = approximate(candidates, engine)
     build_seconds = time.monotonic() - began
     place = 0 if built.is_exact else _EFFORTS.index(FIRST_EFFORT)
     direction = 0

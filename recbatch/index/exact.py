@@ -89,7 +89,7 @@ class ExactIndex:
         return 2 * rounding_bound(queries, self._longest)
 
     def may_be_bytes(self) -> bool:
-        """Sums of products of bytes must be whole numbers in float32."""
+        """Whether bytes may come first: sums of their products must be whole numbers in float32."""
         return _compiling.vector_unit().has_bytes and self.candidates.shape[1] <= _MOST_COLUMNS
 
     def _rows_per_block(self) -> int:

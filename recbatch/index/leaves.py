@@ -20,10 +20,12 @@ from recbatch.index import _compiled
 from recbatch.index._finalists import is_excluded, top_k, unpack
 from recbatch.index.exact import ExactIndex
 
-_PER_EFFORT = 256
-"""One part in so many of all leaves is visited per unit of effort."""
+FIRST_EFFORT = 4
+"""Before anything is measured: 12 leaves, recall@100 .98 with a million titles."""
+_LEAVES = 3
+"""Leaves visited per unit of effort."""
 _ROOM = 2.0
-"""And so many times the leaves that a query's exclusions would fill: titles like those that it has seen are near them."""
+"""And so many times those that a query's exclusions would fill: titles like those that it has seen are near them."""
 _SAMPLE = 64
 """Candidates per leaf that leaves are found with."""
 _ROUNDS = 6
@@ -82,8 +84,8 @@ class LeafIndex:
     """Exact search over all candidates, for queries whose leaves hold too few."""
     centroids: ExactIndex
     leaves: Leaves
-    effort: int
-    """So many times one in `_PER_EFFORT` of all leaves is visited. Doubled on a failed certificate."""
+    effort: int = FIRST_EFFORT
+    """So many times `_LEAVES` are visited. Doubled on a failed certificate."""
     engine: str = "leaves"
     is_exact: bool = False
     compiled: bool | None = None
@@ -91,18 +93,18 @@ class LeafIndex:
     _packed: list[_compiled.Packed] = field(init=False, default_factory=list, repr=False, compare=False)
 
     @classmethod
-    def build(cls, candidates: Float32s, effort: int, num_leaves: int = 0) -> LeafIndex:
-        """Finds leaves and puts the candidates in their order.
+    def build(cls, candidates: Float32s) -> LeafIndex:
+        """Finds as many leaves as candidates share on average, and puts the candidates in their order.
 
         Args:
             candidates: shape (items, dim), at least 1 row.
-            effort: how hard it searches.
-            num_leaves: 0: the square root of the number of candidates.
         """
-        num_leaves = num_leaves or max(1, round(len(candidates) ** 0.5))
+        num_leaves = max(1, round(len(candidates) ** 0.5))
         centroids = _means(candidates, num_leaves)
+        branch_of = _nearest(centroids, _means(centroids, max(1, round(num_leaves**0.5))))
+        centroids = centroids[np.argsort(branch_of, kind="stable")]  # leaves that are visited together stand together
         leaf_of = _nearest(candidates, centroids)
-        return cls(ExactIndex(candidates), ExactIndex(centroids), Leaves.of(candidates, leaf_of, num_leaves), effort)
+        return cls(ExactIndex(candidates), ExactIndex(centroids), Leaves.of(candidates, leaf_of, num_leaves))
 
     @property
     def num_items(self) -> int:
@@ -140,7 +142,7 @@ class LeafIndex:
     def _visits(self, excluded: Int64s) -> Int64s:
         """Leaves visited by a query with so many exclusions."""
         num_leaves = self.centroids.num_items
-        some = np.ceil(self.effort * num_leaves / _PER_EFFORT + _ROOM * excluded * num_leaves / self.num_items)
+        some = np.ceil(_LEAVES * self.effort + _ROOM * excluded * num_leaves / self.num_items)
         return np.clip(some, 1, num_leaves).astype(np.int64)
 
     def _compiled_rows(

@@ -17,11 +17,10 @@ from recbatch.contracts import NO_ITEM, Exclusions, Float32s, Index, Int32s, Int
 from recbatch.index import _compiled
 from recbatch.index._finalists import is_excluded, top_k, unpack
 from recbatch.index.exact import ExactIndex
+from recbatch.index.leaves import FIRST_EFFORT
 
 _MARGIN = 16
 """Finalists fetched beyond k, so that rounding inside ScaNN cannot push a true neighbour out."""
-FIRST_EFFORT = 4
-"""Before anything is measured: two candidates scored again by ScaNN per finalist wanted, and 28 leaves."""
 _LEAVES = 7
 """Leaves visited per unit of effort: recall@100 .998 at effort 4 with 50,000 titles, .991 with a million."""
 _ROWS = 256

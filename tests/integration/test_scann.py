@@ -91,8 +91,8 @@ def test_auto_measures_a_curve_chooses_the_cheapest_that_reaches_the_target_and_
     first = build_certified(candidates, settings, **how)
     assert first.calibration is not None
     trials = first.calibration.trials
-    assert {trial.engine for trial in trials} == {"exact", "tree", "ah", "brute"}
-    for engine in ("tree", "ah"):
+    assert {trial.engine for trial in trials} == {"exact", "leaves", "tree", "ah", "brute"}
+    for engine in ("leaves", "tree", "ah"):
         curve = sorted((trial.effort, trial.recall) for trial in trials if trial.engine == engine)
         assert len(curve) > 1
         assert [recall for _, recall in curve] == sorted(recall for _, recall in curve), "more effort finds more"

@@ -1,7 +1,5 @@
 """Laws of exact search: it equals sorting everything, however users are batched."""
 
-from dataclasses import replace
-
 import numba
 import numpy as np
 import pytest
@@ -9,9 +7,20 @@ import pytest
 from recbatch import _compiling, _llvm, _threads, _vectors
 from recbatch.config import Index as Settings
 from recbatch.contracts import NO_ITEM, Exclusions
-from recbatch.index import ExactIndex, _compiled, _loops, _rounded, build_certified, certify, exact, sample_users
+from recbatch.index import (
+    ExactIndex,
+    _compiled,
+    _loops,
+    _passes,
+    _rounded,
+    build_certified,
+    certify,
+    exact,
+    sample_users,
+)
 from recbatch.index._finalists import exact_scores
 from recbatch.index.certify import recalls
+from tests.unit.ways import HERE, in_way
 
 
 def random_exclusions(generator, queries, items, most):
@@ -49,21 +58,16 @@ def test_exact_search_equals_sorting_everything(items, k):
 
 
 UNIT = _compiling.vector_unit()
-LOOKS = [(False, False), *[(True, False)] * UNIT.has_bytes, *[(True, True)] * UNIT.has_tiles]
-"""In bytes, in tiles: a machine that does not multiply them never looks at them."""
 
 
-def twins_agree(queries, candidates, k, exclude):
+def twins_agree(queries, candidates, k, exclude, ways=HERE):
     plain = ExactIndex(candidates, compiled=False).search(queries, k, exclude)
-    for in_bytes, in_tiles in LOOKS:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_compiled, "vector_unit", lambda in_tiles=in_tiles: replace(UNIT, has_tiles=in_tiles))
-            index = ExactIndex(candidates, compiled=True, in_bytes=in_bytes)
+    for way in ways:
+        with in_way(way):
+            index = ExactIndex(candidates, compiled=True, in_bytes=way != "floats")
             compiled = index.search(queries, k, exclude)
-        assert (in_bytes, in_tiles) == (
-            isinstance(index._packed[0], _rounded.RoundedCandidates),
-            getattr(index._packed[0], "in_tiles", False),
-        )
+        assert isinstance(index._packed[0], _rounded.RoundedCandidates) == (way != "floats")
+        assert getattr(index._packed[0], "in_tiles", False) == (way == "tiles")
         np.testing.assert_array_equal(compiled[0], plain[0])
         np.testing.assert_array_equal(compiled[1].view(np.int32), plain[1].view(np.int32))
 
@@ -120,23 +124,23 @@ def test_the_twins_agree_where_nothing_tells_scores_apart(k):
 def test_no_sum_whose_score_reaches_a_floor_is_less_than_the_least_sum():
     random_ = np.random.default_rng(5)
     for _ in range(300):
-        starts = random_.integers(-(2**23), 2**23, size=(1, 1)).astype(np.int32)
-        steps = np.exp2(random_.uniform(-40, 20, size=(1, 1))).astype(np.float32)
-        bases = (random_.normal(size=(1, 1)) * steps * 2.0 ** random_.integers(0, 20)).astype(np.float32)
+        starts = random_.integers(-(2**23), 2**23, size=1).astype(np.int32)
+        steps = np.exp2(random_.uniform(-40, 20, size=1)).astype(np.float32)
+        bases = (random_.normal(size=1) * steps * 2.0 ** random_.integers(0, 20)).astype(np.float32)
         total = np.int32(random_.integers(-(2**22), 2**22))
-        where = (starts, steps, bases, 0, 0)
+        where = (starts, steps, bases, 0)
         # in arithmetic without rounding, which the bound of a query allows for on either side
-        floor = np.float32(float(bases[0, 0]) + float(steps[0, 0]) * (int(starts[0, 0]) + int(total)))
-        exact = np.floor((float(floor) - float(bases[0, 0])) / float(steps[0, 0])) - int(starts[0, 0])
+        floor = np.float32(float(bases[0]) + float(steps[0]) * (int(starts[0]) + int(total)))
+        exact = np.floor((float(floor) - float(bases[0])) / float(steps[0])) - int(starts[0])
         least = int(_loops.SUMS.least(*where, floor))
         assert least < exact <= least + 1
-        spread = abs(float(bases[0, 0])) + float(steps[0, 0]) * abs(int(starts[0, 0]) + int(total))
+        spread = abs(float(bases[0])) + float(steps[0]) * abs(int(starts[0]) + int(total))
         assert abs(float(_loops.SUMS.score(*where, total)) - float(floor)) <= 2.0**-21 * spread
     for floor, wanted in ((np.finfo(np.float32).min, -(2**31) + 1), (np.finfo(np.float32).max, 2**31 - 1)):
-        tiny = np.float32([[1e-30]])
-        assert _loops.SUMS.least(np.int32([[0]]), tiny, np.float32([[0]]), 0, 0, np.float32(floor)) == wanted
+        tiny = np.float32([1e-30])
+        assert _loops.SUMS.least(np.int32([0]), tiny, np.float32([0]), 0, np.float32(floor)) == wanted
     with np.errstate(invalid="ignore"):
-        assert _loops.SUMS.least(np.int32([[0]]), np.float32([[0]]), np.float32([[1]]), 0, 0, np.float32(1)) < -(2**30)
+        assert _loops.SUMS.least(np.int32([0]), np.float32([0]), np.float32([1]), 0, np.float32(1)) < -(2**30)
 
 
 def test_tiles_are_left_alone_where_the_system_does_not_give_them(monkeypatch):
@@ -154,20 +158,25 @@ def test_tiles_hold_the_same_bytes_register_by_register(dim):
     generator = np.random.default_rng(dim)
     queries, candidates = (generator.normal(size=(count, dim)).astype(np.float32) for count in (50, 70))
     plain, tiled = (_rounded.candidates(candidates, 32, in_tiles=in_tiles) for in_tiles in (False, True))
-    ours, theirs = _rounded.queries(queries, tiled, 16), _rounded.queries(queries, plain, 16)
+    ours, theirs = _rounded.queries(queries, tiled), _rounded.queries(queries, plain)
     words = plain.panels.shape[1]
     assert plain.panels.shape == tiled.panels.shape
     halves = tiled.panels.reshape(len(tiled.panels), 2, words, 16)
     np.testing.assert_array_equal(np.concatenate([halves[:, 0], halves[:, 1]], axis=2), plain.panels)
-    registers = ours.bytes.reshape(len(ours.bytes), -1, 16, 16)
-    by_query = registers.transpose(0, 2, 1, 3).reshape(len(ours.bytes), 16, -1)
-    np.testing.assert_array_equal(by_query[:, :, :words].transpose(0, 2, 1), theirs.bytes)
-    assert not by_query[:, :, words:].any()
+    np.testing.assert_array_equal(ours.words[:, :words], theirs.words)
+    assert ours.words.shape == (50, -(-words // 16) * 16)
+    assert not ours.words[:, words:].any()
+    registers = np.zeros((4, ours.words.shape[1], 16), dtype=np.int32)
+    for row in range(50):
+        _passes.put_rows(ours.words, row, registers, row // 16, row % 16)
+    by_query = registers.reshape(4, -1, 16, 16).transpose(0, 2, 1, 3).reshape(64, -1)
+    np.testing.assert_array_equal(by_query[:50], ours.words)
+    assert not by_query[50:].any()
     for name in ("starts", "steps", "bases", "bound"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
     shapes = _compiling.tile_shapes(words)
     assert (shapes[26], shapes[54], shapes[55]) == (4 * ((words - 1) % 16 + 1), *[(words - 1) % 16 + 1] * 2)
-    assert tiled.panels.ctypes.data % 64 == ours.bytes.ctypes.data % 64 == 0, "a row across two lines costs two loads"
+    assert tiled.panels.ctypes.data % 64 == 0, "a row across two lines costs two loads"
 
 
 @pytest.mark.parametrize("shift", [0.0, 30.0, 1e-30, 1e15])
@@ -180,11 +189,10 @@ def test_a_rounded_score_lies_within_its_bound(dim, shift):
     candidates *= generator.exponential(size=(400, 1)).astype(np.float32)
     candidates = candidates + np.float32(shift) if shift >= 1 or not shift else candidates * np.float32(shift)
     packed = _rounded.candidates(candidates, 32)
-    rounded = _rounded.queries(queries, packed, 12)
+    rounded = _rounded.queries(queries, packed)
     flat = packed.panels[:, :, :, None].view(np.uint8).transpose(0, 2, 1, 3).reshape(-1, packed.panels.shape[1] * 4)
-    groups = rounded.bytes[:, :, :, None].view(np.int8).transpose(0, 2, 1, 3).reshape(-1, flat.shape[1])
-    sums = groups.astype(np.int64) @ flat[:400].astype(np.int64).T + rounded.starts.reshape(-1, 1)
-    scores = (rounded.bases.reshape(-1, 1) + rounded.steps.reshape(-1, 1) * sums.astype(np.float32))[:50]
+    sums = rounded.words.view(np.int8).astype(np.int64) @ flat[:400].astype(np.int64).T + rounded.starts[:, None]
+    scores = rounded.bases[:, None] + rounded.steps[:, None] * sums.astype(np.float32)
     true = queries.astype(np.float64) @ candidates.astype(np.float64).T
     assert (np.abs(scores - true) <= rounded.bound[:, None]).all()
     if shift in (0.0, 1e-30):
