@@ -52,6 +52,8 @@ class Leaves:
     """Shape (items,)."""
     place_of: Int32s
     """Shape (items,)."""
+    _packed: list[_compiled.Packed] = field(init=False, default_factory=list, repr=False, compare=False)
+    """The candidates once more, as the compiled search reads them; made when it is first used."""
 
     @classmethod
     def of(cls, candidates: Float32s, leaf_of: Int32s, num_leaves: int) -> Leaves:
@@ -75,6 +77,12 @@ class Leaves:
         place_of[order] = places
         return cls(placed, names, firsts, firsts + counts, leaf_of, place_of)
 
+    def packed(self, *, in_bytes: bool) -> _compiled.Packed:
+        """As products read them, the way that was asked for first."""
+        if not self._packed:
+            self._packed.append(_compiled.packed(self.candidates, in_bytes=in_bytes))
+        return self._packed[0]
+
 
 @dataclass(frozen=True, slots=True)
 class LeafIndex:
@@ -90,7 +98,6 @@ class LeafIndex:
     is_exact: bool = False
     compiled: bool | None = None
     """Which search to use; none: whichever has paid for itself."""
-    _packed: list[_compiled.Packed] = field(init=False, default_factory=list, repr=False, compare=False)
 
     @classmethod
     def build(cls, candidates: Float32s) -> LeafIndex:
@@ -124,8 +131,8 @@ class LeafIndex:
             share = self.num_items * float(many.sum()) / self.centroids.num_items
             compiled = _compiling.is_due(2.0 * share * queries.shape[1])
         one = self._compiled_rows if compiled else self._numpy_rows
-        if compiled and not self._packed:
-            self._packed.append(_compiled.packed(self.leaves.candidates, in_bytes=self.twin.may_be_bytes()))
+        if compiled:
+            self.leaves.packed(in_bytes=self.twin.may_be_bytes())  # before threads ask for it
         order = np.argsort(chosen[:, 0], kind="stable")  # neighbours visit the same leaves
 
         def block(rows: Int64s) -> None:
@@ -155,7 +162,7 @@ class LeafIndex:
             queries,
             leaves.candidates,
             leaves.names,
-            self._packed[0],
+            leaves.packed(in_bytes=self.twin.may_be_bytes()),
             k,
             firsts=leaves.firsts,
             lasts=leaves.lasts,
