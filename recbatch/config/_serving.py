@@ -16,7 +16,7 @@ class Index(Section):
     engine: Literal["auto", "exact", "leaves", "brute", "ah", "tree"] = "auto"
     """`auto` measures on a sample of tonight's users: the cheapest that reaches the target, building it included. The
     last three are ScaNN's."""
-    exact_seconds: Annotated[float, Field(ge=0)] = 45.0
+    exact_seconds: Annotated[float, Field(ge=0)] = 15.0
     """`auto`: exact search, and nothing is measured, where it takes fewer seconds; and no further engine is tried once
     one takes fewer: importing ScaNN takes 11, building and measuring the others 20 to 40."""
     calibration_seconds: Annotated[float, Field(gt=0)] = 20.0
