@@ -9,9 +9,8 @@ import numpy as np
 
 from recbatch._compiling import CHUNK, STRETCH, TILE_DEPTH, TILE_ROWS, tile_shapes, vector_unit, zeros
 from recbatch.contracts import Exclusions, Float32s, Int32s, Int64s
-from recbatch.index import _loops, _pairs, _passes, _rounded
+from recbatch.index import _kernels, _loops, _rounded
 from recbatch.index._rounded import RoundedCandidates
-from recbatch.kernels import Kernel, leaf, part
 
 _BLOCK_CELLS = 2**17
 """Numbers of candidates that all queries of a call meet before the next: 512 KiB, inside the second cache."""
@@ -110,7 +109,7 @@ def search(
     way, arguments = _passing(
         queries, candidates, _NO_NAMES, packed, k, ends, excluded, slack, into, who, len(queries), width
     )
-    return _SEARCH[way](*arguments)
+    return _kernels.SEARCH[way](*arguments)
 
 
 def visit(
@@ -147,9 +146,9 @@ def visit(
         into: takes what may be among the k best.
     """
     visitors, who = np.empty(len(firsts) + 2, dtype=np.int64), np.empty(int(many.sum()), dtype=np.int64)
-    _VISITORS(leaves, many, visitors, who)
+    _kernels.VISITORS(leaves, many, visitors, who)
     way, arguments = _passing(queries, candidates, names, packed, k, ends, excluded, slack, into, who, 1, _LEAF_WIDTH)
-    return _VISIT[way](*arguments, firsts, lasts, visitors)
+    return _kernels.VISIT[way](*arguments, firsts, lasts, visitors)
 
 
 def excluded_there(
@@ -167,7 +166,7 @@ def excluded_there(
     """
     keys = np.empty(len(exclude.items) + 1, dtype=np.uint64)
     marks = np.zeros(num_leaves, dtype=np.uint8)
-    found = keys[: _THERE(leaves, many, exclude.offsets, exclude.items, leaf_of, place_of, marks, keys)]
+    found = keys[: _kernels.THERE(leaves, many, exclude.offsets, exclude.items, leaf_of, place_of, marks, keys)]
     found.sort()
     rows = np.arange(len(leaves) + 1, dtype=np.uint64) << np.uint64(32)
     return Exclusions(np.searchsorted(found, rows).astype(np.int64), (found & _LOWER).astype(np.int32))
@@ -187,7 +186,7 @@ def _passing(
     at_once: int,
     width: int,
 ) -> tuple[str, tuple[Any, ...]]:
-    """How queries pass candidates on this machine, a key of `_SEARCH`, and what the loops of `_passes` take.
+    """How queries pass candidates on this machine, a key of `_kernels.SEARCH`, and what the loops of `_passes` take.
 
     So many queries are packed at a time, and at most `width` scores of one are looked at together.
     """
@@ -216,7 +215,7 @@ def _passing(
 def scores_of(queries: Float32s, candidates: Float32s, rows: Int64s, columns: Int32s) -> Float32s:
     """The compiled twin of `_finalists.exact_scores`."""
     scores = np.empty(len(rows), dtype=np.float32)
-    _SCORES(np.ascontiguousarray(queries), np.ascontiguousarray(candidates), rows, columns, scores)
+    _kernels.SCORES(np.ascontiguousarray(queries), np.ascontiguousarray(candidates), rows, columns, scores)
     return scores
 
 
@@ -234,7 +233,7 @@ def keys_of(
         names: shape (places,): candidate positions; none: places are positions.
     """
     keys = np.empty((len(queries), int(survivors.counts.max(initial=0))), dtype=np.uint64)
-    loop, names = (_KEYS, _NO_NAMES) if names is None else (_KEYS_NAMED, names)
+    loop, names = (_kernels.KEYS, _NO_NAMES) if names is None else (_kernels.KEYS_NAMED, names)
     loop(queries, candidates, names, survivors.items, survivors.counts, keys)
     return keys
 
@@ -267,90 +266,5 @@ def keys_among(
     keys = np.empty(found.shape, dtype=np.uint64)
     counts = np.empty(len(queries), dtype=np.int64)
     first, end = exclude.offsets[:-1], exclude.offsets[1:]
-    _KEYS_AMONG(queries, candidates, found, fetched, k, slack, first, end, exclude.items, keys, counts)
+    _kernels.KEYS_AMONG(queries, candidates, found, fetched, k, slack, first, end, exclude.items, keys, counts)
     return keys[:, : int(counts.max(initial=0))], counts
-
-
-def _key_of_pair() -> tuple[Any, Any]:
-    from recbatch._vectors import lane_sums
-
-    return leaf(_pairs.dot(lane_sums)), leaf(_pairs.key)
-
-
-def _way(over: Any, name: Any) -> dict[str, Any]:
-    """A pass of `_passes` in each way in which a machine may make products, to be compiled when called."""
-
-    def made(begin: Any, put: Any, products: Any, end: Any, of: _loops.Measures) -> Any:
-        from recbatch import _vectors as vectors
-
-        bound = part(
-            _loops.bound(vectors.at_least, vectors.ones, vectors.highest, leaf(_loops.ordered), leaf(_loops.unordered))
-        )
-        exclude, maxima, drop = (leaf(loop) for loop in (_loops.exclude(of.nothing), _loops.maxima, _loops.drop_below))
-        keep_best = leaf(_loops.keep_best(*_key_of_pair(), leaf(name)))
-        select = _loops.select(
-            exclude, maxima, bound, vectors.any_at_least, vectors.at_least, vectors.first_bit, drop, keep_best,
-            _loops.Measures(of.nothing, leaf(of.least), leaf(of.score)),
-        )  # fmt: skip
-        trim = leaf(_loops.trim(bound, drop))
-        return over(begin, leaf(put), products, part(select), trim, end)
-
-    def floats() -> Any:
-        from recbatch._vectors import products
-
-        begin, end = leaf(_passes.nothing_to_begin), leaf(_passes.nothing_to_end)
-        return made(begin, _passes.put_columns, leaf(_passes.of_floats(products)), end, _loops.SCORES)
-
-    def bytes_() -> Any:
-        from recbatch._vectors import byte_products
-
-        begin, end = leaf(_passes.nothing_to_begin), leaf(_passes.nothing_to_end)
-        return made(begin, _passes.put_columns, byte_products, end, _loops.SUMS)
-
-    def tiles() -> Any:
-        from recbatch import _tiles
-
-        return made(_tiles.begin, _passes.put_rows, _tiles.byte_products, _tiles.end, _loops.SUMS)
-
-    return {"floats": floats, "bytes": bytes_, "tiles": tiles}
-
-
-_ARGUMENTS = (
-    "uint8[::1], float32[:,::1], float32[:,::1], int32[::1], {words}[:,:,::1], {words}[:,::1], int32[::1],"
-    " float32[::1], float32[::1], {words}[:,:,::1], {words}[:,::1], int64[::1], int64, int64[::1], int32[::1],"
-    " float32[::1], float32[:,::1], int32[:,::1], int64[::1], float32[::1], int64[::1], float32[:,::1], uint64[::1]"
-)
-
-
-def _kernels(name: str, over: Any, names: Any, besides: str = "") -> dict[str, Kernel]:
-    return {
-        way: Kernel(
-            f"{name}_{way}",
-            f"int64({_ARGUMENTS.format(words='float32' if way == 'floats' else 'int32')}{besides})",
-            loop,
-        )
-        for way, loop in _way(over, names).items()
-    }
-
-
-_SEARCH = _kernels("search", _passes.search, _pairs.itself)
-_VISIT = _kernels("visit", _passes.visit, _pairs.named, ", int64[::1], int64[::1], int64[::1]")
-_VISITORS = Kernel("visitors", "void(int32[:,::1], int64[::1], int64[::1], int64[::1])", lambda: _passes.list_visitors)
-_THERE = Kernel(
-    "excluded_there",
-    "int64(int32[:,::1], int64[::1], int64[::1], int32[::1], int32[::1], int32[::1], uint8[::1], uint64[::1])",
-    lambda: _passes.excluded_there,
-)
-_PAIRS = "float32[:,::1], float32[:,::1]"
-_SCORES = Kernel(
-    "scores", f"void({_PAIRS}, int64[::1], int32[::1], float32[::1])", lambda: _pairs.score(_key_of_pair()[0])
-)
-_TO_KEYS = f"void({_PAIRS}, int32[::1], int32[:,::1], int64[::1], uint64[:,::1])"
-_KEYS = Kernel("keys", _TO_KEYS, lambda: _pairs.keys(*_key_of_pair(), leaf(_pairs.itself)))
-_KEYS_NAMED = Kernel("keys_named", _TO_KEYS, lambda: _pairs.keys(*_key_of_pair(), leaf(_pairs.named)))
-_KEYS_AMONG = Kernel(
-    "keys_among",
-    f"void({_PAIRS}, int32[:,::1], float32[:,::1], int64, float32[::1], int64[::1], int64[::1], int32[::1],"
-    " uint64[:,::1], int64[::1])",
-    lambda: _pairs.keys_among(*_key_of_pair()),
-)

@@ -7,6 +7,9 @@ import numpy as np
 from recbatch._compiling import LANES
 from recbatch.kernels import Loop
 
+_AHEAD = 8
+"""Candidates fetched before their turn: they lie anywhere."""
+
 
 def dot(lane_sums: Loop) -> Loop:
     """A score; see `_finalists.exact_scores`."""
@@ -48,12 +51,16 @@ def named(names, item):
     return names[item]
 
 
-def keys(dot: Loop, key_of: Loop, name: Loop) -> Loop:
+def keys(dot: Loop, key_of: Loop, name: Loop, fetch: Loop) -> Loop:
     """See `_compiled.keys_of`."""
 
     def loop(queries, candidates, names, items, counts, keys):
         for row in range(len(queries)):
+            for i in range(min(_AHEAD, counts[row])):
+                fetch(candidates, items[row, i])
             for i in range(counts[row]):
+                if i + _AHEAD < counts[row]:
+                    fetch(candidates, items[row, i + _AHEAD])
                 keys[row, i] = key_of(dot(queries, row, candidates, items[row, i]), name(names, items[row, i]))
             for i in range(counts[row], keys.shape[1]):
                 keys[row, i] = np.uint64(0xFFFFFFFFFFFFFFFF)

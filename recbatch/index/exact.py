@@ -25,6 +25,8 @@ _BLOCK_CELLS = 2**23
 _MOST_ROWS = 1_024
 _COMPILED_ROWS = 240
 """Queries per call of the compiled search at most: a multiple of what it scores at once."""
+_FEW, _OF_FEW = 4_096, 4
+"""Of few candidates so many times the queries: what a call takes by itself is the larger part."""
 _AT_ONCE = 48
 """A multiple of the queries that the compiled search scores at once on any machine."""
 _TOO_MANY = 2
@@ -72,7 +74,8 @@ class ExactIndex:
             self._packed.append(_compiled.packed(self.candidates, in_bytes=in_bytes))
         told_apart: list[int] = []
         one = partial(self._compiled_block, told_apart) if compiled else self._numpy_block
-        step = _even(len(queries), _COMPILED_ROWS) if compiled else self._rows_per_block()
+        most = _COMPILED_ROWS * (_OF_FEW if self.num_items <= _FEW else 1)
+        step = _even(len(queries), most) if compiled else self._rows_per_block()
 
         def block(start: int) -> None:
             rows = slice(start, start + step)

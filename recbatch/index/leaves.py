@@ -231,9 +231,9 @@ def _means(candidates: Float32s, num_leaves: int) -> Float32s:
     for _ in range(_ROUNDS):
         nearest = _nearest(sample, means)
         counts = np.bincount(nearest, minlength=num_leaves)
-        sums = np.zeros(means.shape, dtype=np.float64)
-        np.add.at(sums, nearest, sample)
-        means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], means).astype(np.float32)
+        firsts, there = np.cumsum(counts) - counts, counts > 0  # a leaf that nobody is next to stays where it is
+        sums = np.add.reduceat(sample[np.argsort(nearest, kind="stable")], firsts[there], axis=0, dtype=np.float64)
+        means[there] = (sums / counts[there, None]).astype(np.float32)
     return means
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from recbatch import _compiling, _tiles, _vectors
-from recbatch.index import _compiled, _passes
+from recbatch.index import _compiled, _kernels, _passes
 from recbatch.kernels import Kernel, leaf, part
 
 _UNIT = _compiling.vector_unit()
@@ -38,14 +38,14 @@ def in_way(way: str) -> Iterator[None]:
             patch.setattr(_tiles, "byte_products", loops["tiles"])
             patch.setattr(_tiles, "begin", leaf(_passes.nothing_to_begin))
             patch.setattr(_tiles, "end", leaf(_passes.nothing_to_end))
-            patch.setitem(_compiled._SEARCH, way, _anywhere("search", way))
-            patch.setitem(_compiled._VISIT, way, _anywhere("visit", way))
+            patch.setitem(_kernels.SEARCH, way, _anywhere("search", way))
+            patch.setitem(_kernels.VISIT, way, _anywhere("visit", way))
         yield
 
 
 @functools.cache
 def _anywhere(name: str, way: str) -> Kernel:
-    native = {"search": _compiled._SEARCH, "visit": _compiled._VISIT}[name][way]
+    native = {"search": _kernels.SEARCH, "visit": _kernels.VISIT}[name][way]
     return Kernel(f"{native.name}_anywhere", native.signature, native.loop)
 
 
