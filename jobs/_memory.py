@@ -122,8 +122,9 @@ def _scoring(data: Dataset, config: Config) -> int:
     batch = min(data.num_users, config.score.users_per_batch) * (config.score.k + config.score.buffer)
     keeps = config.score.reuse and config.score.fashion == "trained"
     kept = min(_BATCHES_READ, -(-data.num_users // config.score.users_per_batch)) * _BYTES_PER_KEPT_ROW if keeps else 0
-    # The candidates, and once more as the compiled search reads them.
-    candidates = 2 * 4 * data.num_items * (config.train.embedding_dim + 1)
+    # The candidates, and once more as the compiled search reads them; in leaves, in their order too.
+    copies = 3 if _may_approximate(data, config) else 2
+    candidates = copies * 4 * data.num_items * (config.train.embedding_dim + 1)
     return candidates + _SCORE_BLOCK * len(os.sched_getaffinity(0)) + batch * (13 * _BATCHES + _BYTES_PER_CELL + kept)
 
 
