@@ -39,6 +39,8 @@ _USERS_PER_SECOND = 250_000
 """Scored, besides their rows and products: histories put together."""
 _OF_EXACT = 1 / 3
 """Of `index.exact_seconds`, which leaves room: what the products of a search take."""
+_PLACED_PER_SECOND, _IN_LEAVES_PER_SECOND = 100_000, 20_000
+"""Titles put into leaves, users searched for among them; see `recbatch/index/leaves.py`."""
 _MUCH_MORE = 20
 """Times the parent's work: then its seconds, mostly of what does not grow, say less than the constants."""
 _EVIDENCE_OPERATIONS = 2.0e11
@@ -46,7 +48,7 @@ _EVIDENCE_OPERATIONS = 2.0e11
 _START_SECONDS = {"train": 8.0, "judge": 0.5, "index": 0.5, "write": 1.0, "audit": 1.0, "publish": 2.0}
 """Imports and the work that does not grow."""
 _BEGUN_SECONDS = {"judge": 3.0, "score": 2.0, "write": 1.5, "audit": 3.0}
-"""Of a stage of the parent, what does not grow: loops compiled, the catalogue of titles."""
+"""Of a stage of the parent, what does not grow: the catalogue of titles, small loops compiled."""
 _STEP_SECONDS = 0.006
 """Of a gradient step besides its products, which are three times a matrix product."""
 _PRODUCT_OPERATIONS = 5.0e10
@@ -218,12 +220,12 @@ def _seconds(
         "train": _training(data, config, warm=warm) if trains else 0.1,
         "judge": _START_SECONDS["judge"] + events / _EVENTS_PER_SECOND["judge"],
         "index": _START_SECONDS["index"],
-        "score": index.exact_seconds(data.num_users, data.num_items, dim) * _OF_EXACT
+        "score": _searching(data, config, dim)
         + rows / _ROWS_PER_SECOND["score"]
         + data.num_users / _USERS_PER_SECOND
         + 2.0 * events * (config.score.k + config.score.buffer) * dim / _EVIDENCE_OPERATIONS,
         "write": _START_SECONDS["write"]
-        + index.exact_seconds(data.num_items, data.num_items, dim) * _OF_EXACT
+        + index.exact_seconds(data.num_items, data.num_items, dim) * _OF_EXACT * trains
         + rows / _ROWS_PER_SECOND["write"],
         "audit": _START_SECONDS["audit"] + rows / _ROWS_PER_SECOND["audit"],
         "publish": _START_SECONDS["publish"] + rows / _ROWS_PER_SECOND["publish"],  # in no manifest: sealed by then
@@ -238,15 +240,26 @@ def _seconds(
         "score": rows / max(1, was["recommendations"] + was["recommendations_buffer"]),
     }
     more |= dict.fromkeys(("write", "audit"), more["score"])
+    if parent["train"].get("trained") and not trains:  # which searched for similar titles; tonight takes them over
+        del more["write"]
     seen = {}
     for stage, times in more.items():
         if times > _MUCH_MORE:
             continue
-        begun = min(parent["seconds"].get(stage, 0), _BEGUN_SECONDS.get(stage, 0))
-        seen[stage] = begun + (parent["seconds"].get(stage, 0) - begun) * times
+        whole = parent["seconds"].get(stage, 0)
+        if stage == "score":  # most loops are compiled there, and kept for tonight
+            whole = max(0.0, whole - parent.get("part_seconds", {}).get("compiling", 0))
+        begun = min(whole, _BEGUN_SECONDS.get(stage, 0))
+        seen[stage] = begun + (whole - begun) * times
     if trains and parent["train"].get("trained"):
         seen["train"] = parent["seconds"]["train"]
     return took | seen
+
+
+def _searching(data: Dataset, config: Config, dim: int) -> float:
+    exact = index.exact_seconds(data.num_users, data.num_items, dim) * _OF_EXACT
+    in_leaves = data.num_items / _PLACED_PER_SECOND + data.num_users / _IN_LEAVES_PER_SECOND
+    return min(exact, in_leaves) if config.index.engine == "auto" else exact
 
 
 def _training(data: Dataset, config: Config, *, warm: bool) -> float:

@@ -69,12 +69,12 @@ class Leaves:
         firsts = np.cumsum(room) - room
         order = np.argsort(leaf_of, kind="stable").astype(np.int32)
         places = np.repeat(firsts - (np.cumsum(counts) - counts), counts) + np.arange(len(order))
-        placed = np.zeros((int(room.sum()), candidates.shape[1]), dtype=np.float32)
-        placed[places] = candidates[order]
-        names = np.full(len(placed), NO_ITEM, dtype=np.int32)
-        names[places] = order
         place_of = np.empty(len(order), dtype=np.int32)
         place_of[order] = places
+        placed = np.zeros((int(room.sum()), candidates.shape[1]), dtype=np.float32)
+        placed[place_of] = candidates
+        names = np.full(len(placed), NO_ITEM, dtype=np.int32)
+        names[places] = order
         return cls(placed, names, firsts, firsts + counts, leaf_of, place_of)
 
     def packed(self, *, in_bytes: bool) -> _compiled.Packed:

@@ -66,6 +66,15 @@ def test_a_search_compiled_by_one_process_is_run_by_the_next_without_numba(tmp_p
     assert second.stdout == first.stdout.replace("True", "False")
 
 
+def test_what_compiling_took_is_told_and_kept_code_takes_nothing(folder):
+    before = kernels.compiling_seconds()
+    kept(folder)
+    after = kernels.compiling_seconds()
+    assert after > before
+    assert added()(np.array([1]), 1) == 2
+    assert kernels.compiling_seconds() == after
+
+
 def test_code_is_kept_for_its_owner_and_readers_of_the_group(folder, monkeypatch):
     before = os.umask(0)
     try:

@@ -146,3 +146,16 @@ def test_leaves_hold_every_candidate_once_and_nothing_else():
     again = LeafIndex.build(candidates)
     np.testing.assert_array_equal(again.leaves.names, of.names)
     np.testing.assert_array_equal(again.centroids.candidates, index.centroids.candidates)
+
+
+def test_auto_measures_leaves_first_and_nothing_where_exact_search_is_quick_enough():
+    generator = np.random.default_rng(6)
+    candidates, queries = clustered(generator, 21_000, 16), clustered(generator, 120, 16)
+    nothing = Exclusions(np.zeros(121, dtype=np.int64), np.empty(0, dtype=np.int32))
+    how = {"queries": queries, "exclude": nothing, "k": 20, "users": 10**9}
+    slow = build_certified(candidates, Settings(exact_seconds=0, calibration_seconds=1e-9), **how)
+    assert [trial.engine for trial in slow.calibration.trials] == ["exact"], "no time for more"
+    some = build_certified(candidates, Settings(exact_seconds=0, calibration_seconds=0.5), **how)
+    assert [trial.engine for trial in some.calibration.trials][:2] == ["exact", "leaves"]
+    quick = build_certified(candidates, Settings(exact_seconds=1e9), **how)
+    assert not quick.calibration.trials
