@@ -371,6 +371,11 @@ class Exclusions:
     items: Int32s
     """Shape (n,): candidate positions, sorted and unique within a query."""
 
+    @classmethod
+    def none(cls, queries: int) -> Exclusions:
+        """Of so many queries, for which nothing is excluded."""
+        return cls(np.zeros(queries + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
+
     def of_queries(self, queries: slice | Int32s | Int64s) -> Exclusions:
         """Those of some queries, in the order asked for; side by side, they share memory with this."""
         span = _span(queries, len(self.offsets) - 1)

@@ -103,12 +103,6 @@ class Kernel:
 
     def _compiled(self) -> bytes:
         began = time.monotonic()
-        try:
-            return self._compiled_now()
-        finally:
-            _compiling_seconds.append(time.monotonic() - began)
-
-    def _compiled_now(self) -> bytes:
         import numba
         from llvmlite import binding
 
@@ -121,6 +115,7 @@ class Kernel:
         if path:
             with contextlib.suppress(OSError):  # this process has its code all the same
                 _keep(path, code)
+        _compiling_seconds.append(time.monotonic() - began)
         return code
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from recbatch.config import Index as Settings
 from recbatch.contracts import Certificate, Exclusions, Float32s, Index
 from recbatch.index import decisions
-from recbatch.index.calibrate import Calibration, approximate, calibrate, exact_seconds
+from recbatch.index.calibrate import Approximate, Calibration, approximate, calibrate, exact_seconds
 from recbatch.index.certify import certify, sample_users
 from recbatch.index.exact import ExactIndex, plain_products
 from recbatch.index.leaves import FIRST_EFFORT, LeafIndex
@@ -100,7 +100,7 @@ def build_certified(
     lines = [f"engine {index.engine} for {len(candidates)} candidates" + (_why(calibration) if calibration else "")]
     index, certificate = _tuned(index, candidates, settings, queries, exclude, k, lines)
     if calibration:
-        effort = index.effort if isinstance(index, ScannIndex | LeafIndex) else 0
+        effort = index.effort if isinstance(index, Approximate) else 0
         calibration = replace(calibration, engine=index.engine, effort=effort)
     return Certified(index, certificate, tuple(lines), calibration)
 
@@ -121,7 +121,7 @@ def _tuned(
     oracle, target = ExactIndex(candidates, in_bytes=False), settings.target_recall
     certificate = certify(index, oracle, queries, exclude, k=k, target=target)
     for _ in range(_RETUNES):
-        if certificate.passed or not isinstance(index, ScannIndex | LeafIndex) or index.is_exact:
+        if certificate.passed or not isinstance(index, Approximate) or index.is_exact:
             break
         lines.append(f"recall {certificate.recall:.4f} below {target}: search effort doubled")
         index = replace(index, effort=index.effort * 2)

@@ -20,6 +20,9 @@ from recbatch.index.exact import ExactIndex
 from recbatch.index.leaves import FIRST_EFFORT, LeafIndex
 from recbatch.index.scann import ScannIndex
 
+Approximate = LeafIndex | ScannIndex
+"""What has an effort. ScaNN's brute force is exact all the same."""
+
 _OPERATIONS_PER_CORE = 6.0e10
 """Multiplications and additions per second of exact search with its selection on one core: 70 to 115e9 with AVX-512."""
 _TIMES_WITH_BYTES = 2.5
@@ -33,8 +36,8 @@ _LEAST_SECONDS = 0.2
 _EFFORTS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
 _BRUTE_BELOW = 50_000
 """Titles; ScaNN's brute force selects more slowly than the exact engine above."""
-_LEAVES_FROM = _TREE_FROM = 20_000
-"""Titles; ScaNN's guide wants none below."""
+_PARTITIONED_FROM = 20_000
+"""Titles; ScaNN's guide wants no tree below."""
 _HASHING_BELOW = 300_000
 """Titles; above, looking at every code takes longer than the tree by far."""
 
@@ -139,16 +142,14 @@ def calibrate(
     return chosen, indexes[best.engine, best.effort]
 
 
-def approximate(candidates: Float32s, engine: str) -> ScannIndex | LeafIndex:
+def approximate(candidates: Float32s, engine: str) -> Approximate:
     """The index of an engine other than `exact`, at its first effort."""
     return LeafIndex.build(candidates) if engine == "leaves" else ScannIndex.build(candidates, engine)
 
 
 def _engines(items: int) -> tuple[str, ...]:
     """In the order of what they promise: the time may be up before the last."""
-    engines = ["leaves"] if items >= _LEAVES_FROM else []
-    if items >= _TREE_FROM:
-        engines.append("tree")
+    engines = ["leaves", "tree"] if items >= _PARTITIONED_FROM else []
     if items < _HASHING_BELOW:
         engines.append("ah")
     return (*engines, "brute") if items < _BRUTE_BELOW else tuple(engines)
@@ -161,7 +162,7 @@ def _trials(
     truth: Int32s,
     k: int,
     target: float,
-) -> Iterator[tuple[Trial, ScannIndex | LeafIndex]]:
+) -> Iterator[tuple[Trial, Approximate]]:
     """From the middle: more effort until the target is reached, or less until it is missed."""
     began = time.monotonic()
     built = approximate(candidates, engine)

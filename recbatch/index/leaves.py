@@ -125,7 +125,7 @@ class LeafIndex:
         scores = np.empty((len(queries), k), dtype=np.float32)
         finalists = np.empty(len(queries), dtype=np.int64)
         many = self._visits(np.diff(exclude.offsets))
-        chosen, _ = self.centroids.search(queries, int(many.max(initial=1)), _nothing(len(queries)))
+        chosen, _ = self.centroids.search(queries, int(many.max(initial=1)), Exclusions.none(len(queries)))
         compiled = self.compiled
         if compiled is None:
             share = self.num_items * float(many.sum()) / self.centroids.num_items
@@ -192,8 +192,7 @@ class LeafIndex:
             rows = np.repeat(np.arange(len(pairs[some])), pairs[some].sum(axis=1))
             begins = leaves.firsts[chosen[some].ravel()] - (np.cumsum(counts) - counts)
             items = leaves.names[np.repeat(begins, counts) + np.arange(len(rows))]
-            own = exclude.of_queries(np.arange(start, min(start + step, len(queries))))
-            open_ = ~is_excluded(own, rows, items, self.num_items)
+            open_ = ~is_excluded(exclude.of_queries(some), rows, items, self.num_items)
             positions[some], scores[some], finalists[some] = top_k(
                 queries[some], self.twin.candidates, rows[open_], items[open_], k
             )
@@ -206,10 +205,6 @@ def _parts(order: Int64s) -> list[Int64s]:
     return [part for part in np.array_split(order, calls) if len(part)]
 
 
-def _nothing(queries: int) -> Exclusions:
-    return Exclusions(np.zeros(queries + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
-
-
 def _nearest(vectors: Float32s, centroids: Float32s) -> Int32s:
     """The centroid next to each vector: the one with the greatest x·c - |c|²/2. Shape (n,)."""
     lengths = np.einsum("ij,ij->i", centroids, centroids, dtype=np.float64)
@@ -218,7 +213,7 @@ def _nearest(vectors: Float32s, centroids: Float32s) -> Int32s:
     for start in range(0, len(vectors), _AT_ONCE):
         some = vectors[start : start + _AT_ONCE]
         queries = np.column_stack([some, np.ones(len(some), dtype=np.float32)])
-        found[start : start + len(some)] = index.search(queries, 1, _nothing(len(some)))[0][:, 0]
+        found[start : start + len(some)] = index.search(queries, 1, Exclusions.none(len(some)))[0][:, 0]
     return found
 
 

@@ -8,11 +8,6 @@ from recbatch import _threads
 from recbatch.contracts import Bools, Exclusions, Int32s, Int64s
 
 
-def nothing(queries: int) -> Exclusions:
-    """Rows that exclude nothing."""
-    return Exclusions(np.zeros(queries + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
-
-
 def renamed(exclude: Exclusions, columns: Int32s) -> Exclusions:
     """The same under other names.
 

@@ -106,7 +106,7 @@ class Ranker:
             mine: the events of these users.
             users: shape (B,): their positions.
         """
-        seen = barring.nothing(len(users)) if self.keep_seen else exclusions(self.rules.seen(mine))
+        seen = Exclusions.none(len(users)) if self.keep_seen else exclusions(self.rules.seen(mine))
         return seen if self.rules.denied is None else barring.union(seen, self.rules.denied.of_queries(users))
 
     def _pin(self, draft: Draft, barred: Exclusions) -> Exclusions:
