@@ -127,7 +127,7 @@ $(VENV)/.tests: $(VENV)/.runs requirements-dev.lock
 
 # Peers of the benchmarks, of which a slow test wants one.
 $(VENV)/.bench: $(VENV)/.tests
-	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e '.[bench]'
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[bench]'
 	touch $@
 
 clean:
