@@ -38,20 +38,23 @@ class Survivors:
     """Shape (B,): a score below cannot be among the k best."""
     next_excluded: Int64s
     """Shape (B,): first exclusion of each query that may lie in what is still to come."""
+    slack: Float32s
+    """Shape (B,): how far such a score may lie from `exact_scores` of the same pair, twice."""
 
     @classmethod
-    def none(cls, first_excluded: Int64s, k: int) -> Survivors:
+    def none(cls, first_excluded: Int64s, k: int, slack: Float32s) -> Survivors:
         """Nobody yet.
 
         Args:
             first_excluded: shape (B,): where each query's exclusions begin.
             k: how many are wanted.
+            slack: shape (B,): how far a score in float32 may lie from `exact_scores` of the same pair, twice.
         """
         count, room = len(first_excluded), CHUNK * (-(-_ROOM * k // CHUNK) + 4)
         floors = np.full(count, np.finfo(np.float32).min, dtype=np.float32)  # -inf marks what is excluded
         values = np.empty((count, room), dtype=np.float32)
         items = np.empty((count, room), dtype=np.int32)
-        return cls(values, items, np.zeros(count, dtype=np.int64), floors, first_excluded.copy())
+        return cls(values, items, np.zeros(count, dtype=np.int64), floors, first_excluded.copy(), slack)
 
 
 Packed = Float32s | RoundedCandidates
@@ -84,7 +87,6 @@ def search(
     *,
     ends: Int64s,
     excluded: Int32s,
-    slack: Float32s,
     into: Survivors,
 ) -> int:
     """Scores of all pairs, block by block, and what may be among the k best of each query.
@@ -98,7 +100,6 @@ def search(
         k: how many are wanted.
         ends: shape (B,): where each query's exclusions end in `excluded`.
         excluded: candidate positions, ascending within a query.
-        slack: shape (B,): how far a score in float32 may lie from `exact_scores` of the same pair, twice.
         into: takes what may be among the k best.
 
     Returns:
@@ -106,9 +107,7 @@ def search(
     """
     who = np.arange(len(queries), dtype=np.int64)
     width = STRETCH * max(1, _BLOCK_CELLS // (queries.shape[1] * STRETCH))
-    way, arguments = _passing(
-        queries, candidates, _NO_NAMES, packed, k, ends, excluded, slack, into, who, len(queries), width
-    )
+    way, arguments = _passing(queries, candidates, _NO_NAMES, packed, k, ends, excluded, into, who, len(queries), width)
     return _kernels.SEARCH[way](*arguments)
 
 
@@ -125,7 +124,6 @@ def visit(
     many: Int64s,
     ends: Int64s,
     excluded: Int32s,
-    slack: Float32s,
     into: Survivors,
 ) -> int:
     """As `search`, each query past the candidates of the leaves that it visits.
@@ -142,12 +140,11 @@ def visit(
         many: shape (B,): so many of them.
         ends: shape (B,): where each query's exclusions end in `excluded`.
         excluded: places, ascending within a query.
-        slack: as for `search`.
         into: takes what may be among the k best.
     """
     visitors, who = np.empty(len(firsts) + 2, dtype=np.int64), np.empty(int(many.sum()), dtype=np.int64)
     _kernels.VISITORS(leaves, many, visitors, who)
-    way, arguments = _passing(queries, candidates, names, packed, k, ends, excluded, slack, into, who, 1, _LEAF_WIDTH)
+    way, arguments = _passing(queries, candidates, names, packed, k, ends, excluded, into, who, 1, _LEAF_WIDTH)
     return _kernels.VISIT[way](*arguments, firsts, lasts, visitors)
 
 
@@ -180,7 +177,6 @@ def _passing(
     k: int,
     ends: Int64s,
     excluded: Int32s,
-    slack: Float32s,
     into: Survivors,
     who: Int64s,
     at_once: int,
@@ -197,7 +193,7 @@ def _passing(
     room: Any = (dim, rows)
     if isinstance(packed, RoundedCandidates):
         way, panels, rounded = "bytes", packed.panels, _rounded.queries(queries, packed)
-        words, facts, slack = rounded.words, (rounded.starts, rounded.steps, rounded.bases), 2 * rounded.bound
+        words, facts, into.slack = rounded.words, (rounded.starts, rounded.steps, rounded.bases), 2 * rounded.bound
         room = (words.shape[1], rows)
         if packed.in_tiles:
             way, rows, shapes = "tiles", TILE_ROWS, tile_shapes(packed.panels.shape[1])
@@ -205,8 +201,8 @@ def _passing(
     groups = zeros(-(-at_once // rows), *room).view(panels.dtype)
     scores = zeros(rows, width + _loops.APART).view(panels.dtype)
     arguments = (
-        shapes, queries, candidates, names, panels, words, *facts, groups, scores, who, k, ends, excluded, slack,
-        into.values, into.items, into.counts, into.floors, into.next_excluded, zeros(1, width),
+        shapes, queries, candidates, names, panels, words, *facts, groups, scores, who, k, ends, excluded,
+        into.slack, into.values, into.items, into.counts, into.floors, into.next_excluded, zeros(1, width),
         np.empty(into.values.shape[1], np.uint64),
     )  # fmt: skip
     return way, arguments
@@ -220,21 +216,26 @@ def scores_of(queries: Float32s, candidates: Float32s, rows: Int64s, columns: In
 
 
 def keys_of(
-    queries: Float32s, candidates: Float32s, survivors: Survivors, names: Int32s | None = None
+    queries: Float32s, candidates: Float32s, survivors: Survivors, k: int, names: Int32s | None = None
 ) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Survivors scored again as sortable keys, in no order: shape (B, most survivors), all bits set where none is.
+    """The k best survivors, and few others, as sortable keys, in no order: shape (B, few more than k).
 
-    Ascending keys are descending scores, then ascending positions: 32 bits of each.
+    Ascending keys are descending scores, then ascending positions: 32 bits of each; all bits are set where none is.
 
     Args:
         queries: shape (B, dim).
         candidates: shape (places, dim).
-        survivors: of these queries, by place.
+        survivors: of these queries, by place; how many there are will be how many keys.
+        k: how many are wanted.
         names: shape (places,): candidate positions; none: places are positions.
     """
-    keys = np.empty((len(queries), int(survivors.counts.max(initial=0))), dtype=np.uint64)
+    enough, room = k + k // _loops.SPARE, survivors.values.shape[1]
+    keys = np.empty((len(queries), min(enough, int(survivors.counts.max(initial=0)))), dtype=np.uint64)
     loop, names = (_kernels.KEYS, _NO_NAMES) if names is None else (_kernels.KEYS_NAMED, names)
-    loop(queries, candidates, names, survivors.items, survivors.counts, keys)
+    loop(
+        queries, candidates, names, survivors.values, survivors.items, survivors.counts, survivors.floors,
+        survivors.slack, k, enough, zeros(1, room), zeros(1, room).view(np.int32), np.empty(room, np.uint64), keys,
+    )  # fmt: skip
     return keys
 
 

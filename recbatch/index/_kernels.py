@@ -14,10 +14,20 @@ def _key_of_pair() -> tuple[Any, Any]:
     return leaf(_pairs.dot(lane_sums)), leaf(_pairs.key)
 
 
+def _bound() -> Any:
+    from recbatch import _vectors as vectors
+
+    return part(
+        _loops.bound(vectors.at_least, vectors.ones, vectors.highest, leaf(_loops.ordered), leaf(_loops.unordered))
+    )
+
+
 def _keys(name: Any) -> Any:
     from recbatch._vectors import fetch
 
-    return _pairs.keys(*_key_of_pair(), leaf(name), fetch)
+    dot, key = _key_of_pair()
+    best = _pairs.best_scored(part(_pairs.score_listed(dot, fetch)), _bound(), leaf(_loops.drop_below))
+    return _pairs.keys(leaf(best), key, leaf(name), leaf(_loops.last_kept))
 
 
 def _way(over: Any, name: Any) -> dict[str, Any]:
@@ -26,17 +36,13 @@ def _way(over: Any, name: Any) -> dict[str, Any]:
     def made(begin: Any, put: Any, products: Any, end: Any, of: _loops.Measures) -> Any:
         from recbatch import _vectors as vectors
 
-        bound = part(
-            _loops.bound(vectors.at_least, vectors.ones, vectors.highest, leaf(_loops.ordered), leaf(_loops.unordered))
-        )
         exclude, maxima, drop = (leaf(loop) for loop in (_loops.exclude(of.nothing), _loops.maxima, _loops.drop_below))
-        keep_best = leaf(_loops.keep_best(*_key_of_pair(), leaf(name)))
+        keep_best = leaf(_loops.keep_best(*_key_of_pair(), leaf(name), leaf(_loops.last_kept)))
         select = _loops.select(
-            exclude, maxima, bound, vectors.any_at_least, vectors.at_least, vectors.first_bit, drop, keep_best,
+            exclude, maxima, _bound(), vectors.any_at_least, vectors.at_least, vectors.first_bit, drop, keep_best,
             _loops.Measures(of.nothing, leaf(of.least), leaf(of.score)),
         )  # fmt: skip
-        trim = leaf(_loops.trim(bound, drop))
-        return over(begin, leaf(put), products, part(select), trim, end)
+        return over(begin, leaf(put), products, part(select), end)
 
     def floats() -> Any:
         from recbatch._vectors import products
@@ -88,7 +94,10 @@ _PAIRS = "float32[:,::1], float32[:,::1]"
 SCORES = Kernel(
     "scores", f"void({_PAIRS}, int64[::1], int32[::1], float32[::1])", lambda: _pairs.score(_key_of_pair()[0])
 )
-_TO_KEYS = f"void({_PAIRS}, int32[::1], int32[:,::1], int64[::1], uint64[:,::1])"
+_TO_KEYS = (
+    f"void({_PAIRS}, int32[::1], float32[:,::1], int32[:,::1], int64[::1], float32[::1], float32[::1], int64, int64,"
+    " float32[:,::1], int32[:,::1], uint64[::1], uint64[:,::1])"
+)
 KEYS = Kernel("keys", _TO_KEYS, lambda: _keys(_pairs.itself))
 KEYS_NAMED = Kernel("keys_named", _TO_KEYS, lambda: _keys(_pairs.named))
 KEYS_AMONG = Kernel(

@@ -17,6 +17,9 @@ APART = LINE // 4
 GROUP = 32
 """Most scores per group: the k best group maxima bound the k-th best score from below, for one pass over the scores."""
 
+SPARE = 16
+"""One in so many more than k are not worth telling apart."""
+
 
 def exclude(nothing: np.generic) -> Loop:
     """Marks the exclusions inside a block's line, of so many candidates, and returns the first one behind it."""
@@ -105,7 +108,7 @@ def bound(at_least: Loop, ones: Loop, highest: Loop, ordered: Loop, unordered: L
                 high, reached = middle, k
             else:
                 low = middle
-                if reached <= k + k // 16:
+                if reached <= k + k // SPARE:
                     break
         return unordered(low)
 
@@ -121,21 +124,26 @@ def drop_below(values, items, row, count, floor):
     return kept
 
 
-def keep_best(dot: Loop, key: Loop, name: Loop) -> Loop:
+def last_kept(keys, count, k):
+    """The k-th smallest key, bit by bit."""
+    last, step = np.uint64(0), np.uint64(1) << np.uint64(63)
+    while step > np.uint64(0):
+        below = 0
+        for i in range(count):
+            below += np.int64(keys[i] < last + step)
+        if below < k:
+            last += step
+        step >>= np.uint64(1)
+    return last
+
+
+def keep_best(dot: Loop, key: Loop, name: Loop, last_kept: Loop) -> Loop:
     """Cuts the survivors of one query to its k best by exact score; gives their number and the worst score."""
 
     def loop(queries, row, candidates, names, values, items, count, k, keys):
         for i in range(count):
             keys[i] = key(dot(queries, row, candidates, items[row, i]), name(names, items[row, i]))
-        last, step = np.uint64(0), np.uint64(1) << np.uint64(63)
-        while step > np.uint64(0):  # the k-th smallest key, bit by bit
-            below = 0
-            for i in range(count):
-                below += np.int64(keys[i] < last + step)
-            if below < k:
-                last += step
-            step >>= np.uint64(1)
-        kept = 0
+        last, kept = last_kept(keys, count, k), 0
         for i in range(count):
             if keys[i] <= last:
                 values[row, kept], items[row, kept] = values[row, i], items[row, i]
@@ -205,17 +213,5 @@ def select(
                 least = least_of(starts, steps, bases, row, floor)
             floors[row], counts[row] = floor, count
         return scored
-
-    return loop
-
-
-def trim(bound: Loop, drop_below: Loop) -> Loop:
-    """Drops what cannot be among the k best of each query now that everything has gone by."""
-
-    def loop(k, slack, values, items, counts, floors):
-        for row in range(len(counts)):
-            if counts[row] > k + k // 16:
-                floors[row] = max(floors[row], bound(values, row, counts[row], k, floors[row]) - slack[row])
-                counts[row] = drop_below(values, items, row, counts[row], floors[row])
 
     return loop

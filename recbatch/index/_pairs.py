@@ -51,19 +51,71 @@ def named(names, item):
     return names[item]
 
 
-def keys(dot: Loop, key_of: Loop, name: Loop, fetch: Loop) -> Loop:
+def score_listed(dot: Loop, fetch: Loop) -> Loop:
+    """Scores the candidates of a list from a place on, and gives the worst."""
+
+    def loop(queries, row, candidates, listed, first, count, scores):
+        worst = np.float32(np.inf)
+        for i in range(first, min(first + _AHEAD, count)):
+            fetch(candidates, listed[0, i])
+        for i in range(first, count):
+            if i + _AHEAD < count:
+                fetch(candidates, listed[0, i + _AHEAD])
+            scores[0, i] = dot(queries, row, candidates, listed[0, i])
+            worst = min(worst, scores[0, i])
+        return worst
+
+    return loop
+
+
+def best_scored(score_listed: Loop, bound: Loop, drop_below: Loop) -> Loop:
+    """Scores the k best of a query and few others; how many.
+
+    The k best by what is known of them come first: the worst of their scores leaves few others to be scored.
+    """
+
+    def loop(queries, row, candidates, values, items, count, floor, slack, k, enough, scores, listed):
+        known, some = np.float32(-np.inf), 0
+        if count > enough:
+            known = bound(values, row, count, k, floor)
+        for i in range(count):
+            listed[0, some] = items[row, i]
+            some += np.int64(values[row, i] >= known)
+        worst, first = score_listed(queries, row, candidates, listed, 0, some, scores), some
+        if first < count:
+            least = worst - slack / np.float32(2)
+            for i in range(count):
+                listed[0, some] = items[row, i]
+                some += np.int64((values[row, i] < known) & (values[row, i] >= least))
+            score_listed(queries, row, candidates, listed, first, some, scores)
+        if some > enough:
+            some = drop_below(scores, listed, np.int64(0), some, bound(scores, np.int64(0), some, k, worst))
+        return some
+
+    return loop
+
+
+def keys(best_scored: Loop, key_of: Loop, name: Loop, last_kept: Loop) -> Loop:
     """See `_compiled.keys_of`."""
 
-    def loop(queries, candidates, names, items, counts, keys):
+    def loop(
+        queries, candidates, names, values, items, counts, floors, slack, k, enough, scores, listed, keys, best
+    ):  # fmt: skip
         for row in range(len(queries)):
-            for i in range(min(_AHEAD, counts[row])):
-                fetch(candidates, items[row, i])
-            for i in range(counts[row]):
-                if i + _AHEAD < counts[row]:
-                    fetch(candidates, items[row, i + _AHEAD])
-                keys[row, i] = key_of(dot(queries, row, candidates, items[row, i]), name(names, items[row, i]))
-            for i in range(counts[row], keys.shape[1]):
-                keys[row, i] = np.uint64(0xFFFFFFFFFFFFFFFF)
+            count = best_scored(
+                queries, row, candidates, values, items, counts[row], floors[row], slack[row], k, enough, scores, listed
+            )
+            for i in range(count):
+                keys[i] = key_of(scores[0, i], name(names, listed[0, i]))
+            last, kept = np.uint64(0xFFFFFFFFFFFFFFFF), 0
+            if count > best.shape[1]:  # of the same score
+                last = last_kept(keys, count, k)
+            for i in range(count):
+                if keys[i] <= last:
+                    best[row, kept] = keys[i]
+                    kept += 1
+            best[row, kept:] = np.uint64(0xFFFFFFFFFFFFFFFF)
+            counts[row] = kept
 
     return loop
 

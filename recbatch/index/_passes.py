@@ -40,7 +40,7 @@ def nothing_to_end():
     """Where no registers have shapes."""
 
 
-def search(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end: Loop) -> Loop:
+def search(begin: Loop, put: Loop, products: Loop, select: Loop, end: Loop) -> Loop:
     """See `_compiled.search`."""
 
     def loop(
@@ -62,14 +62,13 @@ def search(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end
                     scores, starts, steps, bases, who, low, min(low + rows, len(queries)), first, there, k, queries,
                     candidates, names, ends, excluded, slack, values, items, counts, floors, next_excluded, best, keys,
                 )  # fmt: skip
-        trim(k, slack, values, items, counts, floors)
         end()
         return scored
 
     return loop
 
 
-def visit(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end: Loop) -> Loop:
+def visit(begin: Loop, put: Loop, products: Loop, select: Loop, end: Loop) -> Loop:
     """See `_compiled.visit`."""
 
     def loop(
@@ -91,7 +90,6 @@ def visit(begin: Loop, put: Loop, products: Loop, select: Loop, trim: Loop, end:
                         scores, starts, steps, bases, who, low, high, first, there, k, queries, candidates, names, ends,
                         excluded, slack, values, items, counts, floors, next_excluded, best, keys,
                     )  # fmt: skip
-        trim(k, slack, values, items, counts, floors)
         end()
         return scored
 

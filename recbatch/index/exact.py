@@ -101,7 +101,7 @@ class ExactIndex:
     def _compiled_block(
         self, told_apart: list[int], queries: Float32s, k: int, exclude: Exclusions
     ) -> tuple[Int32s, Float32s]:
-        survivors = _compiled.Survivors.none(exclude.offsets[:-1], k)
+        survivors = _compiled.Survivors.none(exclude.offsets[:-1], k, self.slack(queries))
         told_apart.append(
             _compiled.search(
                 queries,
@@ -110,11 +110,10 @@ class ExactIndex:
                 k,
                 ends=exclude.offsets[1:],
                 excluded=exclude.items,
-                slack=self.slack(queries),
                 into=survivors,
             )
         )
-        return unpack(_compiled.keys_of(queries, self.candidates, survivors), k)
+        return unpack(_compiled.keys_of(queries, self.candidates, survivors, k), k)
 
     def _numpy_block(self, queries: Float32s, k: int, exclude: Exclusions) -> tuple[Int32s, Float32s]:
         groups = -(-self.num_items // _GROUP)

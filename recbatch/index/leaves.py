@@ -157,7 +157,7 @@ class LeafIndex:
     ) -> tuple[Int32s, Float32s, Int64s]:
         leaves = self.leaves
         there = _compiled.excluded_there(chosen, many, exclude, leaves.leaf_of, leaves.place_of, len(leaves.firsts))
-        survivors = _compiled.Survivors.none(there.offsets[:-1], k)
+        survivors = _compiled.Survivors.none(there.offsets[:-1], k, self.twin.slack(queries))
         _compiled.visit(
             queries,
             leaves.candidates,
@@ -170,10 +170,9 @@ class LeafIndex:
             many=many,
             ends=there.offsets[1:],
             excluded=there.items,
-            slack=self.twin.slack(queries),
             into=survivors,
         )
-        keys = _compiled.keys_of(queries, leaves.candidates, survivors, leaves.names)
+        keys = _compiled.keys_of(queries, leaves.candidates, survivors, k, leaves.names)
         return (*unpack(keys, k), survivors.counts)
 
     def _numpy_rows(
