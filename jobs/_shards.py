@@ -11,16 +11,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from recbatch import __version__, publish, schemas, score, store
+from recbatch.behind import behind
 from recbatch.config import Config
 from recbatch.contracts import Dataset, Int32s, Int64s, Json, Lists
 from recbatch.publish import TableWriter
@@ -210,36 +208,3 @@ class _Shard:
         store.seal(self._work, {"rows": rows, "users": len(self._users), "kept_users": self._unchanged})
         store.move_folder(self._work, self._kept)
         say.progress("score", int(self._users[-1]) + 1, self._data.num_users)
-
-
-@contextlib.contextmanager
-def behind(waiting: int) -> Iterator[Callable[..., None]]:
-    """Calls made one after another on a thread of their own, at most so many behind the caller.
-
-    All of them are done when the block ends well. After one that raises none is made; a later call or the end of the
-    block raises the same.
-    """
-    open_: deque[Future[None]] = deque()
-    failed = threading.Event()
-
-    def make(work: Callable[..., None], *arguments: object) -> None:
-        if failed.is_set():
-            return
-        try:
-            work(*arguments)
-        except BaseException:
-            failed.set()
-            raise
-
-    def call(work: Callable[..., None], *arguments: object) -> None:
-        while len(open_) >= waiting:
-            open_.popleft().result()
-        open_.append(thread.submit(make, work, *arguments))
-
-    thread = ThreadPoolExecutor(1, thread_name_prefix="write")
-    try:
-        yield call
-        while open_:
-            open_.popleft().result()
-    finally:
-        thread.shutdown(cancel_futures=True)

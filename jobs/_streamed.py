@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from recbatch import dataset, schemas, score
+from recbatch.behind import behind
 from recbatch.config import Data
 from recbatch.contracts import Dataset, Exclusions, Float32s, Index, Int32s, Lists, SourceTables
 from recbatch.publish import TableWriter
-
-from ._shards import behind
 
 _WAITING = 4
 _REASONS = 25

@@ -54,11 +54,17 @@ def _distinct(indices: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
 
 
 def _ranked(codes: Int32s) -> tuple[Int32s, Int32s]:
-    used = np.sort(codes)
-    used = used[np.diff(used, prepend=-1) > 0]
-    low, cells = (int(used[0]), int(used[-1] - used[0]) + 1) if len(used) else (0, 0)
+    """What occurs, ascending, and the place of each among it."""
+    low = int(codes.min()) if len(codes) else 0
+    cells = int(codes.max()) - low + 1 if len(codes) else 0
     if cells >= _SPARSE * len(codes):
+        used = np.unique(codes)
         return used, np.searchsorted(used, codes).astype(np.int32)
-    place_of = _threads.scratch(1, cells)[0].view(np.int32)
-    place_of[used - low] = np.arange(len(used), dtype=np.int32)
-    return used, place_of.take(codes - low)
+    room = _threads.scratch(1, cells + cells // 4 + 1)[0]
+    place_of, occurs = room[:cells].view(np.int32), room[cells:].view(np.bool_)[:cells]
+    codes = codes - np.int32(low)
+    occurs[:] = False
+    occurs[codes] = True
+    used = np.flatnonzero(occurs).astype(np.int32)
+    place_of[used] = np.arange(len(used), dtype=np.int32)
+    return used + np.int32(low), place_of.take(codes)

@@ -1,6 +1,5 @@
 """A shard is written once: what a night finished before it died is taken as it is by the next one."""
 
-import threading
 import time
 
 import numpy as np
@@ -106,35 +105,6 @@ def test_the_key_depends_on_model_data_and_settings(world):
         _shards.run_key(data, Config(), "m", ranker),
     }
     assert len(keys) == 3
-
-
-def test_what_is_written_behind_stays_in_order_is_bounded_and_fails_in_front():
-    done, gate, started = [], threading.Event(), threading.Event()
-
-    def wait(number):
-        started.set()
-        gate.wait()
-        done.append(number)
-
-    with _shards.behind(2) as call:
-        call(wait, 0)
-        call(wait, 1)
-        started.wait()
-        assert done == []
-        gate.set()
-        call(wait, 2)
-        assert done[:1] == [0]
-    assert done == [0, 1, 2]
-
-    def refuse():
-        raise OSError(28, "No space left on device")
-
-    for waiting in (1, 2):
-        with pytest.raises(OSError, match="No space"), _shards.behind(waiting) as call:
-            call(refuse)
-            call(done.append, 3)
-            time.sleep(0.1)
-        assert done == [0, 1, 2], "nothing is made behind what failed"
 
 
 def test_a_shard_that_could_not_be_written_is_never_sealed(world, tmp_path, monkeypatch):
