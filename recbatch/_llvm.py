@@ -118,6 +118,14 @@ def byte_sum(builder: Any, signed: Any, unsigned: Any, so_far: Any) -> Any:
     return builder.call(summed, [so_far, builder.bitcast(unsigned, raw), builder.bitcast(signed, raw)])
 
 
+def moved_together(builder: Any, vector: Any, which: Any) -> Any:
+    """The chosen numbers of a vector first, in their order (AVX-512: VCOMPRESSPS, VPCOMPRESSD); then anything."""
+    kind = vector.type
+    name = f"llvm.x86.avx512.mask.compress.v{kind.count}{'f' if kind.element == FLOAT else 'i'}32"
+    moved = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind, kind, which.type]), name)
+    return builder.call(moved, [vector, vector, which])
+
+
 def store(builder: Any, line: Any, start: Any, vectors: Any) -> None:
     for number, vector in enumerate(vectors):
         place = builder.gep(line, [builder.add(start, start.type(number * LENGTH))])

@@ -70,6 +70,52 @@ def any_at_least(context: Any, scores: Any, row: Any, start: Any, floor: Any) ->
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def _append(
+    context: Any, scores: Any, line: Any, start: Any, least: Any, starts: Any, steps: Any, bases: Any, row: Any,
+    values: Any, items: Any, count: Any, first: Any,
+) -> Any:  # fmt: skip
+    """As `index._loops.append`, without a branch: what reaches the floor is moved together in a vector, by AVX-512."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds = signature.args
+        scores, _ = llvm.row_of(context, builder, kinds[0], arguments[0], arguments[1])
+        out, _ = llvm.row_of(context, builder, kinds[8], arguments[8], arguments[7])
+        which, _ = llvm.row_of(context, builder, kinds[9], arguments[9], arguments[7])
+        start, least, row, count, first = (arguments[place] for place in (2, 3, 7, 10, 11))
+        sums, numbers = ir.VectorType(least.type, llvm.LENGTH), ir.VectorType(llvm.INT, llvm.LENGTH)
+        floors = llvm.everywhere(builder, least, sums)
+        compare = builder.icmp_signed if least.type == llvm.INT else builder.fcmp_ordered
+        if least.type == llvm.INT:
+            facts = [context.make_array(kinds[at])(context, builder, arguments[at]).data for at in (4, 5, 6)]
+            begin, step, base = (builder.load(builder.gep(fact, [row])) for fact in facts)
+            begin, step, base = (
+                llvm.everywhere(builder, one, llvm.floats()) for one in (builder.sitofp(begin, llvm.FLOAT), step, base)
+            )
+        lanes = ir.Constant(numbers, list(range(llvm.LENGTH)))
+        place = builder.trunc(builder.add(first, start), llvm.INT)
+        for part in range(0, CHUNK, llvm.LENGTH):
+            some = llvm.load(builder, scores, builder.add(start, start.type(part)), sums)
+            reached = compare(">=", some, floors)
+            if least.type == llvm.INT:
+                some = builder.fadd(begin, builder.sitofp(some, llvm.floats()))
+                some = builder.fadd(base, builder.fmul(step, some))
+            items = builder.add(llvm.everywhere(builder, builder.add(place, llvm.INT(part)), numbers), lanes)
+            llvm.store(builder, out, count, [llvm.moved_together(builder, some, reached)])
+            llvm.store(builder, which, count, [llvm.moved_together(builder, items, reached)])
+            bits = builder.bitcast(reached, ir.IntType(llvm.LENGTH))
+            count = builder.add(count, builder.zext(builder.ctpop(bits), count.type))
+        return count
+
+    return llvm.in_rows(
+        types.int64(scores, line, start, least, starts, steps, bases, row, values, items, count, first)
+    ), generate
+
+
+append = _append if llvm.LENGTH == 16 else None
+"""None where vectors cannot be moved together."""
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def add_scaled(context: Any, total: Any, row: Any, vectors: Any, item: Any, weight: Any, first: Any, end: Any) -> Any:
     """total[row, i] += vectors[item, i] · weight from `first` to `end`, whole groups of `LANES` columns; two roundings.
 

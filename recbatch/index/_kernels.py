@@ -38,9 +38,11 @@ def _way(over: Any, name: Any) -> dict[str, Any]:
 
         exclude, maxima, drop = (leaf(loop) for loop in (_loops.exclude(of.nothing), _loops.maxima, _loops.drop_below))
         keep_best = leaf(_loops.keep_best(*_key_of_pair(), leaf(name), leaf(_loops.last_kept)))
+        least, score = leaf(of.least), leaf(of.score)
+        append = vectors.append or leaf(_loops.append(vectors.at_least, vectors.first_bit, score))
         select = _loops.select(
-            exclude, maxima, _bound(), vectors.any_at_least, vectors.at_least, vectors.first_bit, drop, keep_best,
-            _loops.Measures(of.nothing, leaf(of.least), leaf(of.score)),
+            exclude, maxima, _bound(), vectors.any_at_least, append, drop, keep_best,
+            _loops.Measures(of.nothing, least, score),
         )  # fmt: skip
         return over(begin, leaf(put), products, part(select), end)
 

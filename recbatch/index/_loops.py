@@ -156,9 +156,25 @@ def keep_best(dot: Loop, key: Loop, name: Loop, last_kept: Loop) -> Loop:
     return loop
 
 
+def append(at_least: Loop, first_bit: Loop, score_of: Loop) -> Loop:
+    """Adds what reaches a floor, of a chunk of a line, to the survivors of a row; how many it then has."""
+
+    def loop(scores, line, start, least, starts, steps, bases, row, values, items, count, first):
+        bits = at_least(scores, line, start, least)
+        while bits:
+            column = start + first_bit(bits)
+            values[row, count] = score_of(starts, steps, bases, row, scores[line, column])
+            items[row, count] = first + column
+            count += 1
+            bits &= bits - np.uint64(1)
+        return count
+
+    return loop
+
+
 def select(
-    exclude: Loop, maxima: Loop, bound: Loop, any_at_least: Loop, at_least: Loop, first_bit: Loop, drop_below: Loop,
-    keep_best: Loop, of: Measures,
+    exclude: Loop, maxima: Loop, bound: Loop, any_at_least: Loop, append: Loop, drop_below: Loop, keep_best: Loop,
+    of: Measures,
 ) -> Loop:  # fmt: skip
     """Looks through the scores of some queries, see `Measures`, and keeps what may be among the k best.
 
@@ -193,15 +209,7 @@ def select(
                     any_there = any_at_least(scores, line, start, least)
                 if not any_there:
                     continue
-                bits = at_least(scores, line, start, least)
-                if bits == np.uint64(0):
-                    continue
-                while bits:
-                    column = start + first_bit(bits)
-                    values[row, count] = score_of(starts, steps, bases, row, scores[line, column])
-                    items[row, count] = first + column
-                    count += 1
-                    bits &= bits - np.uint64(1)
+                count = append(scores, line, start, least, starts, steps, bases, row, values, items, count, first)
                 if count <= room - CHUNK:
                     continue
                 floor = max(floor, bound(values, row, count, k, floor) - slack[row])

@@ -20,6 +20,7 @@ from recbatch.index import (
 )
 from recbatch.index._finalists import exact_scores
 from recbatch.index.certify import recalls
+from recbatch.kernels import leaf
 from tests.unit.ways import HERE, in_way
 
 
@@ -110,6 +111,23 @@ def test_rows_are_turned_into_columns(length, monkeypatch):
     expected = np.full((2, 40, 50), 9, dtype=np.float32)
     expected[1, 20 : 20 + length, 30 : 30 + length] = source[rows[0], 20 : 20 + length].T
     np.testing.assert_array_equal(target, expected)
+
+
+@pytest.mark.parametrize("measures", [_loops.SCORES, _loops.SUMS], ids=["floats", "bytes"])
+def test_what_reaches_a_floor_is_kept_in_order_one_by_one_or_moved_together(measures):
+    random_, floor = np.random.default_rng(2), measures.nothing.dtype.type(9)
+    scores = random_.integers(0, 12, size=(3, 256)).astype(floor.dtype)
+    facts = np.int32([7, -5]), np.float32([2, 0.5]), np.float32([0.25, 3])
+    wanted = np.flatnonzero(scores[2, 128:192] >= 9) + 128
+    expected = [measures.score(*facts, 1, scores[2, column]) for column in wanted]
+    one_by_one = _loops.append(_vectors.at_least, _vectors.first_bit, leaf(measures.score))
+    for append in filter(None, (leaf(one_by_one), _vectors.append)):
+        values, items = np.zeros((2, 200), dtype=np.float32), np.zeros((2, 200), dtype=np.int32)
+        run = numba.njit(lambda s, v, i, a=append: a(s, 2, 128, floor, *facts, 1, v, i, 30, 1000))
+        assert run(scores, values, items) == 30 + len(wanted)
+        np.testing.assert_array_equal(values[1, 30 : 30 + len(wanted)], expected)
+        np.testing.assert_array_equal(items[1, 30 : 30 + len(wanted)], wanted + 1000)
+        assert not values[:, :30].any() and not values[0].any() and not items[:, :30].any()
 
 
 @pytest.mark.parametrize("k", [5, 100, 900])
