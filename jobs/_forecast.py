@@ -31,7 +31,7 @@ _FIXED_BYTES = 180_000
 """Report, manifest, audits, metrics and holdout."""
 _MODEL_ARRAYS = 6
 """Matrices of titles by dimensions in a model: three in each of its two sets of weights."""
-_EVENTS_PER_SECOND = {"read": 2_500_000, "judge": 4_000_000}
+_EVENTS_PER_SECOND = {"read": 2_500_000, "judge": 6_500_000}
 """Read and cleaned; counted for popularity."""
 _ROWS_PER_SECOND = {"score": 5_000_000, "write": 20_000_000, "audit": 2_000_000, "publish": 20_000_000}
 """Ranked rows: selected and filled; told of in `users`; checked, while `lookup.arrow` is written; sealed."""
@@ -45,10 +45,17 @@ _MUCH_MORE = 20
 """Times the parent's work: then its seconds, mostly of what does not grow, say less than the constants."""
 _EVIDENCE_OPERATIONS = 2.0e11
 """Multiplications and additions per second, of two cores: every event of a history with every title of the list."""
-_START_SECONDS = {"train": 8.0, "judge": 0.5, "index": 0.5, "write": 1.0, "audit": 1.0, "publish": 2.0}
+_START_SECONDS = {
+    "read": 0.1,
+    "train": 8.0,
+    "judge": 1.4,
+    "index": 0.5,
+    "score": 0.2,
+    "write": 1.0,
+    "audit": 0.3,
+    "publish": 2.0,
+}
 """Imports and the work that does not grow."""
-_BEGUN_SECONDS = {"judge": 3.0, "score": 2.0, "write": 1.5, "audit": 3.0}
-"""Of a stage of the parent, what does not grow: the catalogue of titles, small loops compiled."""
 _STEP_SECONDS = 0.006
 """Of a gradient step besides its products, which are three times a matrix product."""
 _PRODUCT_OPERATIONS = 5.0e10
@@ -213,52 +220,61 @@ def _model_bytes(data: Dataset, config: Config) -> int:
 def _seconds(
     data: Dataset, config: Config, drivers: dict[str, int], parent: Json | None, *, trains: bool, warm: bool
 ) -> dict[str, float]:
-    rows, events = drivers["lookup.arrow"], len(data.events.items)
-    dim = config.train.embedding_dim + 1
-    took = {
-        "read": events / _EVENTS_PER_SECOND["read"],
-        "train": _training(data, config, warm=warm) if trains else 0.1,
+    tonight = _Size(data.num_users, data.num_items, len(data.events.items), drivers["lookup.arrow"])
+    took = {"read": 0.0, "train": _training(data, config, warm=warm) if trains else 0.1}
+    took |= _from_constants(tonight, config, trains=trains)
+    if not parent:
+        return took
+    before = _Size.of(parent)
+    expected = _from_constants(before, config, trains=parent["train"].get("trained", False))
+    compiled = parent.get("compiling_seconds", {})  # which tonight finds
+    for stage, seconds_ in parent["seconds"].items():
+        if stage in expected and tonight.rows <= _MUCH_MORE * before.rows:
+            took[stage] *= max(0.0, seconds_ - compiled.get(stage, 0.0)) / expected[stage]
+    if trains and parent["train"].get("trained"):
+        took["train"] = parent["seconds"]["train"]
+    return took
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """What seconds grow with."""
+
+    users: int
+    items: int
+    events: int
+    rows: int
+    """Of lists, with their buffers."""
+
+    @classmethod
+    def of(cls, manifest: Json) -> _Size:
+        rows = manifest["rows"]["recommendations"] + manifest["rows"]["recommendations_buffer"]
+        return cls(manifest["users"], manifest["items"], manifest["counts"]["interactions"], rows)
+
+
+def _from_constants(size: _Size, config: Config, *, trains: bool) -> dict[str, float]:
+    """Seconds of every stage but training, which is judged and followed by a search for similar titles."""
+    rows, events, dim = size.rows, size.events, config.train.embedding_dim + 1
+    return {
+        "read": _START_SECONDS["read"] + events / _EVENTS_PER_SECOND["read"],
         "judge": _START_SECONDS["judge"] + events / _EVENTS_PER_SECOND["judge"],
         "index": _START_SECONDS["index"],
-        "score": _searching(data, config, dim)
+        "score": _START_SECONDS["score"]
+        + _searching(size, config, dim)
         + rows / _ROWS_PER_SECOND["score"]
-        + data.num_users / _USERS_PER_SECOND
+        + size.users / _USERS_PER_SECOND
         + 2.0 * events * (config.score.k + config.score.buffer) * dim / _EVIDENCE_OPERATIONS,
         "write": _START_SECONDS["write"]
-        + index.exact_seconds(data.num_items, data.num_items, dim) * _OF_EXACT * trains
+        + index.exact_seconds(size.items, size.items, dim) * _OF_EXACT * trains
         + rows / _ROWS_PER_SECOND["write"],
         "audit": _START_SECONDS["audit"] + rows / _ROWS_PER_SECOND["audit"],
         "publish": _START_SECONDS["publish"] + rows / _ROWS_PER_SECOND["publish"],  # in no manifest: sealed by then
     }
-    if not parent:
-        return took
-    was = parent["rows"]
-    more = {
-        "read": data.num_users / max(1, parent["users"]),
-        "judge": min(data.num_users, config.judge.users_most) / max(1, min(parent["users"], config.judge.users_most)),
-        "index": data.num_items / max(1, parent["items"]),
-        "score": rows / max(1, was["recommendations"] + was["recommendations_buffer"]),
-    }
-    more |= dict.fromkeys(("write", "audit"), more["score"])
-    if parent["train"].get("trained") and not trains:  # which searched for similar titles; tonight takes them over
-        del more["write"]
-    seen = {}
-    for stage, times in more.items():
-        if times > _MUCH_MORE:
-            continue
-        whole = parent["seconds"].get(stage, 0)
-        if stage == "score":  # most loops are compiled there, and kept for tonight
-            whole = max(0.0, whole - parent.get("part_seconds", {}).get("compiling", 0))
-        begun = min(whole, _BEGUN_SECONDS.get(stage, 0))
-        seen[stage] = begun + (whole - begun) * times
-    if trains and parent["train"].get("trained"):
-        seen["train"] = parent["seconds"]["train"]
-    return took | seen
 
 
-def _searching(data: Dataset, config: Config, dim: int) -> float:
-    exact = index.exact_seconds(data.num_users, data.num_items, dim) * _OF_EXACT
-    in_leaves = data.num_items / _PLACED_PER_SECOND + data.num_users / _IN_LEAVES_PER_SECOND
+def _searching(size: _Size, config: Config, dim: int) -> float:
+    exact = index.exact_seconds(size.users, size.items, dim) * _OF_EXACT
+    in_leaves = size.items / _PLACED_PER_SECOND + size.users / _IN_LEAVES_PER_SECOND
     return min(exact, in_leaves) if config.index.engine == "auto" else exact
 
 

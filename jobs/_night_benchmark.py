@@ -124,6 +124,7 @@ def measure(folder: Path, users: int, titles: int, events: float, settings: list
         "predicted_disk": told["disk_bytes"] / disk,
         "predicted_time": told["minutes"] * 60 / done.seconds,
     }
+    facts["compiling_seconds"] = sum(head["compiling_seconds"].values())
     return facts | {f"{stage}_seconds": took for stage, took in (head["part_seconds"] | head["seconds"]).items()}
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 import pyarrow as pa
 
-from recbatch import __version__, evaluate, kernels, publish, schemas, score
+from recbatch import __version__, evaluate, publish, schemas, score
 from recbatch import config as settings
 from recbatch.config import Config
 from recbatch.contracts import AuditResult, Dataset, Int64s, Json, SourceTables
@@ -217,9 +217,9 @@ def finished(head: Json, verdict: Verdict, rows: dict[str, int], say: Say) -> Js
             "started_at": say.started_at.isoformat(),
             "finished_at": now().isoformat(),
             "seconds": head.get("seconds", {}) | {name: round(took, 3) for name, took in say.seconds.items()},
-            "part_seconds": head.get("part_seconds", {})
-            | {name: round(took, 3) for name, took in say.parts.items()}
-            | {"compiling": round(kernels.compiling_seconds(), 3)},
+            "part_seconds": head.get("part_seconds", {}) | {name: round(took, 3) for name, took in say.parts.items()},
+            "compiling_seconds": head.get("compiling_seconds", {})
+            | {name: round(took, 3) for name, took in say.compiling.items()},
             "peak_bytes": max(head.get("peak_bytes", 0), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
         }
     )

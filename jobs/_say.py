@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from recbatch import kernels
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -28,7 +30,8 @@ def now() -> datetime:
 class Say:
     """Tells how a job gets on, and remembers how long each stage took.
 
-    Use as a context manager. `seconds` has every stage that was begun, in order, `parts` what was timed inside of one;
+    Use as a context manager. `seconds` has every stage that was begun, in order, `parts` what was timed inside of one,
+    `compiling` how long each compiled loops that later nights find;
     `lines` the end of the log. Every line carries `run_id`, which a job sets before it begins a stage.
     """
 
@@ -36,10 +39,12 @@ class Say:
         self.started_at = now()
         self.seconds: dict[str, float] = {}
         self.parts: dict[str, float] = {}
+        self.compiling: dict[str, float] = {}
         self.run_id: str | None = None
         self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._stage: str | None = None
         self._began = self._last_log = time.monotonic()
+        self._compiled = 0.0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         if sys.stderr.isatty():
@@ -60,7 +65,7 @@ class Say:
     def stage(self, name: str) -> None:
         """A stage begins; the one before it ends."""
         self.end_stage()
-        self._stage, self._began = name, time.monotonic()
+        self._stage, self._began, self._compiled = name, time.monotonic(), kernels.compiling_seconds()
         if self._bar:
             self._task = self._bar.add_task(name, total=None)
         self.event("stage", stage=name)
@@ -97,6 +102,9 @@ class Say:
         """The stage that runs ends, so that `seconds` is whole; without one, nothing happens."""
         if self._stage is not None:
             self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + time.monotonic() - self._began
+            compiled = kernels.compiling_seconds() - self._compiled
+            if compiled:
+                self.compiling[self._stage] = self.compiling.get(self._stage, 0.0) + compiled
             self._stage = None
         if self._bar and self._task is not None:
             self._bar.update(self._task, total=1, completed=1)

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,12 +186,11 @@ def _to_parquet(engine: LeafIndex, world_: World, shape: Shape, folder: Path) ->
 
 def _peer(name: str, world_: World, truth: Int32s, repeats: int) -> tuple[float, float]:
     at = peers.approximate(name, world_.candidates, int(machine()["cores"]))
-    found, items = (0.0, 0.0), len(world_.candidates)
+    found = (0.0, 0.0)
     for effort in _EFFORTS:
         fetch = at(effort)
-        found = _timed(
-            lambda f=fetch, n=items: peers.overfetched(f, world_.queries, world_.seen, _K, n), truth, repeats
-        )  # type: ignore[misc]
+        search = partial(peers.overfetched, fetch, world_.queries, world_.seen, _K, len(world_.candidates))
+        found = _timed(search, truth, repeats)
         if found[0] >= _TARGET:
             break
     return found

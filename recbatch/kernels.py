@@ -39,7 +39,10 @@ _DIGEST = hashlib.sha256().digest_size
 _MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _FILE_MODE, _FOLDER_MODE = 0o640, 0o750
 _folder: list[Path] = []
-_compiling_seconds: list[float] = []
+_clock = threading.Lock()
+_at_work: list[float] = []
+"""When those began that compile now: two beside each other take no longer than one of them."""
+_compiled_for: list[float] = []
 
 
 def keep_in(folder: Path) -> None:
@@ -53,8 +56,8 @@ def keep_in(folder: Path) -> None:
 
 
 def compiling_seconds() -> float:
-    """What compiling has taken in this process so far; a night that finds its kernels has none of it."""
-    return sum(_compiling_seconds)
+    """How long this process has compiled so far; a night that finds its kernels has none of it."""
+    return sum(_compiled_for)
 
 
 def damage(files: list[Path]) -> list[str]:
@@ -102,7 +105,10 @@ class Kernel:
         return _intact(path) if path and _is_ours(path) and _is_ours(path.parent) else None
 
     def _compiled(self) -> bytes:
-        began = time.monotonic()
+        with _timed():
+            return self._compile()
+
+    def _compile(self) -> bytes:
         import numba
         from llvmlite import binding
 
@@ -115,8 +121,21 @@ class Kernel:
         if path:
             with contextlib.suppress(OSError):  # this process has its code all the same
                 _keep(path, code)
-        _compiling_seconds.append(time.monotonic() - began)
         return code
+
+
+@contextlib.contextmanager
+def _timed() -> Iterator[None]:
+    with _clock:
+        _at_work.append(time.monotonic())
+    try:
+        yield
+    finally:
+        with _clock:
+            if len(_at_work) > 1:
+                _at_work.pop()
+            else:
+                _compiled_for.append(time.monotonic() - _at_work.pop())
 
 
 def part(loop: Loop) -> Loop:
