@@ -6,6 +6,7 @@ equal input gives equal bytes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -48,12 +49,7 @@ def render(con: duckdb.DuckDBPyConnection, head: Json, past: Sequence[Json] = ()
     metric, k = judge.get("metric", "ndcg"), judge.get("metric_k", 10)
     facts = _facts.gather(con, metric, k)
     quality = _quality.choose(facts.metrics, head)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= _format.FILTERS | {"change": _format.change}
-    source = resources.files("recbatch.report").joinpath("template.html").read_text("utf-8")
-    return environment.from_string(source).render(
+    return _template().render(
         head=head,
         facts=facts,
         past=past,
@@ -97,3 +93,12 @@ def _curves(head: Json) -> list[list[float]]:
     """The training losses, one list per part of the model; a single curve counts as one part."""
     losses = (head.get("train") or {}).get("losses") or []
     return [list(losses)] if losses and not isinstance(losses[0], list | tuple) else [list(curve) for curve in losses]
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= _format.FILTERS | {"change": _format.change}
+    return environment.from_string(resources.files("recbatch.report").joinpath("template.html").read_text("utf-8"))

@@ -41,6 +41,19 @@ def _import_everything() -> None:
         importlib.import_module(name)
 
 
+def _read_templates() -> None:
+    """What each command would read and translate anew, and what a first plot reads."""
+    from recbatch import report
+    from recbatch.report import _plots
+    from recbatch.views import _render, _templates
+
+    for kind in ("staging", "marts", "macros", "checks"):
+        for name in _templates.load(kind):
+            _render._template(kind, name)
+    report._template()
+    _plots.plot(lambda figure: figure.subplots().set_title("text"), 2.0, "")
+
+
 def _no_operation_ran() -> bool:
     """Whether TensorFlow has started nothing yet: its threads would not survive a fork."""
     from tensorflow.python.eager import context
@@ -108,6 +121,7 @@ def _become(request: dict[str, object], descriptors: list[int]) -> None:
 if __name__ == "__main__":
     del sys.path[0]  # this folder: a console script does not see it
     _import_everything()
+    _read_templates()
     assert _no_operation_ran()
     gc.collect()
     gc.freeze()
