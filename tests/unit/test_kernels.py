@@ -1,28 +1,14 @@
 """Machine code that outlives its process: what is kept, what is run again, and what is never run."""
 
 import os
-import subprocess
-import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recbatch import _compiling, kernels
-
-PROGRAM = """
-import sys
-from pathlib import Path
-import numpy as np
-from recbatch import kernels
-from recbatch.index import ExactIndex
-from recbatch.contracts import Exclusions
-kernels.keep_in(Path(sys.argv[1]))
-vectors = np.random.default_rng(0).normal(size=(500, 20)).astype(np.float32)
-nothing = Exclusions(np.zeros(501, np.int64), np.zeros(0, np.int32))
-found, scores = ExactIndex(vectors, compiled=True).search(vectors, 7, nothing)
-print("numba" in sys.modules, found.sum(), scores.astype(np.float64).sum())
-"""
 
 
 def first_of(numbers, more):
@@ -57,13 +43,13 @@ def is_run(path, monkeypatch):
             return False
 
 
-def test_a_search_compiled_by_one_process_is_run_by_the_next_without_numba(tmp_path):
-    first, second = (
-        subprocess.run([sys.executable, "-c", PROGRAM, tmp_path / "k"], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    )
-    assert first.stdout.startswith("True ")
-    assert second.stdout == first.stdout.replace("True", "False")
+def test_two_that_compile_beside_each_other_take_no_longer_than_one(folder):
+    before = kernels.compiling_seconds()
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as threads:
+        made = [kernels.Kernel(name, "int64(int64[::1], int64)", lambda: first_of) for name in ("one", "other")]
+        assert list(threads.map(lambda kernel: kernel(np.array([40]), 2), made)) == [42, 42]
+    assert 0 < kernels.compiling_seconds() - before <= time.monotonic() - began
 
 
 def test_what_compiling_took_is_told_and_kept_code_takes_nothing(folder):
