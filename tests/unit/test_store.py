@@ -148,6 +148,7 @@ def test_every_path_of_a_lake(tmp_path):
         "catalog": "catalog.duckdb", "latest": "latest.json", "runs": "runs", "blocked": "blocked", "models": "models",
         "history": "history", "outcomes": "outcomes", "tuning": "tuning", "retired": "retired.json",
         "forgotten": "forgotten.json", "staging": "_staging", "resume": "_resume", "cache": "_cache",
+        "kernels": "_kernels",
     }  # fmt: skip
     assert {name: getattr(lake, name) for name in named} == {name: tmp_path / path for name, path in named.items()}
     assert lake.run("2024-01-01.1") == tmp_path / "runs" / "2024-01-01.1"
