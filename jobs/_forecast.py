@@ -226,13 +226,15 @@ def _seconds(
     if not parent:
         return took
     before = _Size.of(parent)
+    if trains and parent["train"].get("trained"):
+        took["train"] = parent["seconds"]["train"]
+    if tonight.rows > _MUCH_MORE * before.rows:
+        return took
     expected = _from_constants(before, config, trains=parent["train"].get("trained", False))
     compiled = parent.get("compiling_seconds", {})  # which tonight finds
     for stage, seconds_ in parent["seconds"].items():
-        if stage in expected and tonight.rows <= _MUCH_MORE * before.rows:
+        if stage in expected:
             took[stage] *= max(0.0, seconds_ - compiled.get(stage, 0.0)) / expected[stage]
-    if trains and parent["train"].get("trained"):
-        took["train"] = parent["seconds"]["train"]
     return took
 
 

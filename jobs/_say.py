@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from recbatch import kernels
+from recbatch import compile_time
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -31,8 +31,8 @@ class Say:
     """Tells how a job gets on, and remembers how long each stage took.
 
     Use as a context manager. `seconds` has every stage that was begun, in order, `parts` what was timed inside of one,
-    `compiling` how long each compiled loops that later nights find;
-    `lines` the end of the log. Every line carries `run_id`, which a job sets before it begins a stage.
+    `compiling` how long each compiled loops that later nights find, `lines` the end of the log. Every line carries
+    `run_id`, which a job sets before it begins a stage.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Say:
     def stage(self, name: str) -> None:
         """A stage begins; the one before it ends."""
         self.end_stage()
-        self._stage, self._began, self._compiled = name, time.monotonic(), kernels.compiling_seconds()
+        self._stage, self._began, self._compiled = name, time.monotonic(), compile_time.seconds()
         if self._bar:
             self._task = self._bar.add_task(name, total=None)
         self.event("stage", stage=name)
@@ -102,7 +102,7 @@ class Say:
         """The stage that runs ends, so that `seconds` is whole; without one, nothing happens."""
         if self._stage is not None:
             self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + time.monotonic() - self._began
-            compiled = kernels.compiling_seconds() - self._compiled
+            compiled = compile_time.seconds() - self._compiled
             if compiled:
                 self.compiling[self._stage] = self.compiling.get(self._stage, 0.0) + compiled
             self._stage = None

@@ -118,6 +118,12 @@ def byte_sum(builder: Any, signed: Any, unsigned: Any, so_far: Any) -> Any:
     return builder.call(summed, [so_far, builder.bitcast(unsigned, raw), builder.bitcast(signed, raw)])
 
 
+def compared(builder: Any, sign: str, left: Any, right: Any) -> Any:
+    """A bit for each pair of numbers, floats or integers."""
+    compare = builder.icmp_signed if left.type.element == INT else builder.fcmp_ordered
+    return compare(sign, left, right)
+
+
 def moved_together(builder: Any, vector: Any, which: Any) -> Any:
     """The chosen numbers of a vector first, in their order (AVX-512: VCOMPRESSPS, VPCOMPRESSD); then anything."""
     kind = vector.type

@@ -43,8 +43,7 @@ def at_least(context: Any, scores: Any, row: Any, start: Any, floor: Any) -> Any
         line, _ = llvm.row_of(context, builder, signature.args[0], arguments[0], arguments[1])
         vector = ir.VectorType(arguments[3].type, CHUNK)
         values, floors = llvm.load(builder, line, arguments[2], vector), llvm.everywhere(builder, arguments[3], vector)
-        compare = builder.icmp_signed if vector.element == llvm.INT else builder.fcmp_ordered
-        return builder.bitcast(compare(">=", values, floors), ir.IntType(CHUNK))
+        return builder.bitcast(llvm.compared(builder, ">=", values, floors), ir.IntType(CHUNK))
 
     return llvm.in_rows(types.uint64(scores, row, start, floor)), generate
 
@@ -56,13 +55,12 @@ def any_at_least(context: Any, scores: Any, row: Any, start: Any, floor: Any) ->
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         line, _ = llvm.row_of(context, builder, signature.args[0], arguments[0], arguments[1])
         vector = ir.VectorType(arguments[3].type, llvm.LENGTH)
-        compare = builder.icmp_signed if vector.element == llvm.INT else builder.fcmp_ordered
         places = [builder.add(arguments[2], arguments[2].type(at)) for at in range(0, STRETCH, llvm.LENGTH)]
         values = [llvm.load(builder, line, place, vector) for place in places]
         while len(values) > 1:
             pairs = zip(values[::2], values[1::2], strict=True)
-            values = [builder.select(compare(">", left, right), left, right) for left, right in pairs]
-        reached = compare(">=", values[0], llvm.everywhere(builder, arguments[3], vector))
+            values = [builder.select(llvm.compared(builder, ">", *pair), *pair) for pair in pairs]
+        reached = llvm.compared(builder, ">=", values[0], llvm.everywhere(builder, arguments[3], vector))
         bits = builder.bitcast(reached, ir.IntType(llvm.LENGTH))
         return builder.icmp_unsigned("!=", bits, bits.type(0))
 
@@ -84,7 +82,6 @@ def _append(
         start, least, row, count, first = (arguments[place] for place in (2, 3, 7, 10, 11))
         sums, numbers = ir.VectorType(least.type, llvm.LENGTH), ir.VectorType(llvm.INT, llvm.LENGTH)
         floors = llvm.everywhere(builder, least, sums)
-        compare = builder.icmp_signed if least.type == llvm.INT else builder.fcmp_ordered
         if least.type == llvm.INT:
             facts = [context.make_array(kinds[at])(context, builder, arguments[at]).data for at in (4, 5, 6)]
             begin, step, base = (builder.load(builder.gep(fact, [row])) for fact in facts)
@@ -95,7 +92,7 @@ def _append(
         place = builder.trunc(builder.add(first, start), llvm.INT)
         for part in range(0, CHUNK, llvm.LENGTH):
             some = llvm.load(builder, scores, builder.add(start, start.type(part)), sums)
-            reached = compare(">=", some, floors)
+            reached = llvm.compared(builder, ">=", some, floors)
             if least.type == llvm.INT:
                 some = builder.fadd(begin, builder.sitofp(some, llvm.floats()))
                 some = builder.fadd(base, builder.fmul(step, some))

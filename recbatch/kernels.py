@@ -21,7 +21,6 @@ import re
 import stat
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -30,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from recbatch import _compiling
+from recbatch import _compiling, compile_time
 
 Loop = Callable[..., Any]
 OPTIONS = {"nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
@@ -39,10 +38,6 @@ _DIGEST = hashlib.sha256().digest_size
 _MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _FILE_MODE, _FOLDER_MODE = 0o640, 0o750
 _folder: list[Path] = []
-_clock = threading.Lock()
-_at_work: list[float] = []
-"""When those began that compile now: two beside each other take no longer than one of them."""
-_compiled_for: list[float] = []
 
 
 def keep_in(folder: Path) -> None:
@@ -53,11 +48,6 @@ def keep_in(folder: Path) -> None:
     _folder[:] = [folder]
     if folder.is_dir() and any(folder.glob(f"*.{'.'.join(_origin())}.o")):
         _compiling.compiled()
-
-
-def compiling_seconds() -> float:
-    """How long this process has compiled so far; a night that finds its kernels has none of it."""
-    return sum(_compiled_for)
 
 
 def damage(files: list[Path]) -> list[str]:
@@ -104,11 +94,8 @@ class Kernel:
         path = _path(self.name)
         return _intact(path) if path and _is_ours(path) and _is_ours(path.parent) else None
 
+    @compile_time.counted()
     def _compiled(self) -> bytes:
-        with _timed():
-            return self._compile()
-
-    def _compile(self) -> bytes:
         import numba
         from llvmlite import binding
 
@@ -122,20 +109,6 @@ class Kernel:
             with contextlib.suppress(OSError):  # this process has its code all the same
                 _keep(path, code)
         return code
-
-
-@contextlib.contextmanager
-def _timed() -> Iterator[None]:
-    with _clock:
-        _at_work.append(time.monotonic())
-    try:
-        yield
-    finally:
-        with _clock:
-            if len(_at_work) > 1:
-                _at_work.pop()
-            else:
-                _compiled_for.append(time.monotonic() - _at_work.pop())
 
 
 def part(loop: Loop) -> Loop:

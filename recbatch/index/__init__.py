@@ -12,7 +12,7 @@ from recbatch.config import Index as Settings
 from recbatch.contracts import Certificate, Exclusions, Float32s, Index
 from recbatch.index import decisions
 from recbatch.index.calibrate import Approximate, Calibration, approximate, calibrate, exact_seconds
-from recbatch.index.certify import certify, sample_users
+from recbatch.index.certify import certify, recalls, sample_users
 from recbatch.index.exact import ExactIndex, plain_products
 from recbatch.index.leaves import FIRST_EFFORT, LeafIndex
 from recbatch.index.scann import ScannIndex
@@ -30,6 +30,7 @@ __all__ = [
     "decisions",
     "exact_seconds",
     "plain_products",
+    "recalls",
     "sample_users",
 ]
 

@@ -55,8 +55,7 @@ def _distinct(indices: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
 
 def _ranked(codes: Int32s) -> tuple[Int32s, Int32s]:
     """What occurs, ascending, and the place of each among it."""
-    low = int(codes.min()) if len(codes) else 0
-    cells = int(codes.max()) - low + 1 if len(codes) else 0
+    low, cells = (int(codes.min()), int(codes.max()) - int(codes.min()) + 1) if len(codes) else (0, 0)
     if cells >= _SPARSE * len(codes):
         used = np.unique(codes)
         return used, np.searchsorted(used, codes).astype(np.int32)

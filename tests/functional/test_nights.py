@@ -149,7 +149,7 @@ from recbatch.contracts import Exclusions
 from recbatch.index import ExactIndex
 kernels.keep_in(Path(sys.argv[1]) / "_kernels")
 one = np.ones((1, 16), np.float32)
-ExactIndex(one, compiled=True).search(one, 1, Exclusions(np.zeros(2, np.int64), np.zeros(0, np.int32)))
+ExactIndex(one, compiled=True).search(one, 1, Exclusions.none(1))
 """
 
 

@@ -1,6 +1,8 @@
 """Starts that overlap: one runs, the others are told to wait, and whoever dies leaves no lock behind."""
 
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -50,6 +52,11 @@ def test_who_watches_hears_of_a_start_that_was_refused(cli, base_lake, tmp_path)
 
 
 @pytest.mark.long
+def test_a_start_imports_nothing_that_takes_long_before_it_has_the_lock():
+    program = "import sys, jobs.nightly\nassert not {'numpy', 'pyarrow', 'duckdb', 'numba'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_of_twenty_cold_starts_at_once_nineteen_are_refused_within_three_seconds(cli, base_lake):
     """Processes that have imported nothing; a start looks at the lock before it imports what a night needs."""
     jobs = [cli.start(*NIGHT, real=True) for _ in range(STARTS)]

@@ -72,7 +72,7 @@ def test_an_index_that_cannot_reach_its_target_is_replaced_by_exact_search():
     generator = np.random.default_rng(2)
     candidates = generator.normal(size=(3000, 16)).astype(np.float32)
     queries = generator.normal(size=(50, 16)).astype(np.float32)
-    nothing = Exclusions(np.zeros(51, dtype=np.int64), np.empty(0, dtype=np.int32))
+    nothing = Exclusions.none(50)
     built = build_certified(
         candidates, Settings(engine="ah", target_recall=1.0), queries=queries, exclude=nothing, k=100
     )

@@ -19,7 +19,7 @@ from recbatch.index import ExactIndex
 from recbatch.contracts import Exclusions
 kernels.keep_in(Path(sys.argv[1]))
 vectors = np.random.default_rng(0).normal(size=(500, 20)).astype(np.float32)
-nothing = Exclusions(np.zeros(501, np.int64), np.zeros(0, np.int32))
+nothing = Exclusions.none(500)
 found, scores = ExactIndex(vectors, compiled=True).search(vectors, 7, nothing)
 print("numba" in sys.modules, found.sum(), scores.astype(np.float64).sum())
 """

@@ -222,7 +222,7 @@ def test_bytes_that_tell_nothing_apart_are_given_up():
     queries = generator.normal(size=(60, 16)).astype(np.float32)
     candidates = (generator.normal(size=(5000, 16)) * 1e-4).astype(np.float32)
     candidates[0] = 100
-    nothing = Exclusions(np.zeros(61, dtype=np.int64), np.empty(0, dtype=np.int32))
+    nothing = Exclusions.none(60)
     coarse, fine = ExactIndex(candidates, compiled=True), ExactIndex(candidates, compiled=False)
     for _ in range(2):
         for found, expected in zip(coarse.search(queries, 50, nothing), fine.search(queries, 50, nothing), strict=True):
@@ -255,7 +255,7 @@ def test_a_search_leaves_the_threads_of_the_matrix_product_as_they_were():
 
 def test_nobody_finds_nothing():
     candidates, nobody = np.eye(5, dtype=np.float32), np.zeros((0, 5), dtype=np.float32)
-    nothing = Exclusions(np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int32))
+    nothing = Exclusions.none(0)
     for compiled in (True, False):
         found, scores = ExactIndex(candidates, compiled=compiled).search(nobody, 3, nothing)
         assert found.shape == scores.shape == (0, 3)
@@ -265,7 +265,7 @@ def test_ties_are_broken_by_position():
     generator = np.random.default_rng(0)
     candidates = np.repeat(generator.normal(size=(20, 6)), 30, axis=0).astype(np.float32)
     queries = generator.normal(size=(8, 6)).astype(np.float32)
-    nothing = Exclusions(np.zeros(9, dtype=np.int64), np.empty(0, dtype=np.int32))
+    nothing = Exclusions.none(8)
     found, _ = ExactIndex(candidates).search(queries, 50, nothing)
     np.testing.assert_array_equal(found, by_sorting_everything(queries, candidates, 50, nothing))
     assert (np.diff(found[:, :30], axis=1) == 1).all()
@@ -305,7 +305,7 @@ def test_the_certificate_sees_what_is_missing():
     generator = np.random.default_rng(2)
     candidates = generator.normal(size=(100, 4)).astype(np.float32)
     queries = generator.normal(size=(30, 4)).astype(np.float32)
-    nothing = Exclusions(np.zeros(31, dtype=np.int64), np.empty(0, dtype=np.int32))
+    nothing = Exclusions.none(30)
     twin = ExactIndex(candidates)
     sound = certify(twin, twin, queries, nothing, k=10, target=0.99)
     assert (sound.recall, sound.score_loss, sound.passed) == (1.0, 0.0, True)
@@ -319,7 +319,7 @@ def test_the_certificate_sees_what_is_missing():
 def test_auto_takes_exact_search_where_it_takes_seconds_and_measures_nothing():
     generator = np.random.default_rng(4)
     candidates = generator.normal(size=(300, 8)).astype(np.float32)
-    nothing = Exclusions(np.zeros(21, dtype=np.int64), np.empty(0, dtype=np.int32))
+    nothing = Exclusions.none(20)
     built = build_certified(candidates, Settings(), queries=candidates[:20], exclude=nothing, k=5, users=1_000_000)
     assert (built.index.engine, built.calibration.engine, built.calibration.timed) == ("exact", "exact", False)
     assert built.certificate.recall == 1.0

@@ -150,7 +150,7 @@ def test_leaves_hold_every_candidate_once_and_nothing_else():
 def test_auto_measures_leaves_first_and_nothing_where_exact_search_is_quick_enough():
     generator = np.random.default_rng(6)
     candidates, queries = clustered(generator, 21_000, 16), clustered(generator, 120, 16)
-    nothing = Exclusions(np.zeros(121, dtype=np.int64), np.empty(0, dtype=np.int32))
+    nothing = Exclusions.none(120)
     how = {"queries": queries, "exclude": nothing, "k": 20, "users": 10**9}
     slow = build_certified(candidates, Settings(exact_seconds=0, calibration_seconds=1e-9), **how)
     assert [trial.engine for trial in slow.calibration.trials] == ["exact"], "no time for more"

@@ -62,7 +62,7 @@ def naive(data, ranker, user, length):
     one = np.array([user], dtype=np.int32)
     known = ranker.catalogue.histories(events.of_users(one))
     if known.counts[0]:
-        everything = Exclusions(np.zeros(2, dtype=np.int64), np.empty(0, dtype=np.int32))
+        everything = Exclusions.none(1)
         found, _ = ranker.index.search(ranker.towers.embed(known), ranker.index.num_items, everything)
         for candidate in found[0]:
             offer(ranker.catalogue.positions[candidate], "model")
